@@ -1,0 +1,3 @@
+"""Weft: workflows whose steps are actions declared by manifests."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Runs: what comes next, and the loop that makes it happen."""

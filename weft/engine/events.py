@@ -1,0 +1,82 @@
+"""What a run tells those who watch it, while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from weft.errors import Problem
+from weft.types import Json
+
+StepState = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
+RunState = Literal["running", "succeeded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run_id: str
+    workflow: str
+    at: datetime
+    steps: tuple[tuple[str, str, str], ...]  #: path, action or kind, title of each step, in document order
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    path: str
+    attempt: int  #: from 1, over the whole chain
+    variant: str  #: `openai/gpt-4o-mini`; `default` for actions without variants
+    note: str = ""  #: what it is busy with before the action begins: `starting local-model`
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A piece of output, shown while it is being made; a new attempt begins from nothing."""
+
+    path: str
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    path: str
+    attempt: int
+    variant: str
+    ms: int
+    problem: Problem | None  #: None when it succeeded; its code is the error's kind
+    wait_s: float = 0.0  #: until the next attempt, if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    path: str
+    state: StepState
+    ms: int
+    output: Json
+    problem: Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    run_id: str
+    state: RunState
+    ms: int
+    outputs: Json
+    problem: Problem | None
+
+
+Event: TypeAlias = RunStarted | StepStarted | AttemptStarted | Emitted | AttemptEnded | StepEnded | Logged | RunEnded
+Observer: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,214 @@
+"""Everything Weft raises on purpose.
+
+WeftError
+├── InvalidDocument       a document breaks its rules; carries every problem found
+│   ├── InvalidSource         it is not the YAML that Weft reads
+│   ├── InvalidManifest       a manifest
+│   ├── InvalidWorkflow       a workflow, by itself or against the registry
+│   └── InvalidConnections    a connections file
+├── InvalidInputs         the inputs given to a run
+├── InvalidArguments      rendered arguments break the rules of the manifest
+├── ExpressionError       an expression could not be evaluated
+│   └── ExpressionLimit       it would do too much or grow too large
+├── NotFound              a name that nothing answers to
+├── PackError             a pack cannot be loaded, or its code and manifest disagree
+├── ConnectionUnusable    a connection exists but cannot serve the step
+├── ActionError           an action could not do its work; says if a retry may help
+├── StepTimeout           a step used up its time
+├── RunCancelled          somebody asked the run to stop
+└── JournalRefused        a record was refused: another owner, or other content under the same key
+
+Each carries problems, and a problem says what happened, where, and what to do about it.
+Behaviour depends on classes, codes and fields, never on the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+Severity = Literal["error", "warning"]
+Effect = Literal["none", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The place that a problem speaks of; every part may be missing."""
+
+    file: str | None = None
+    line: int | None = None  #: from 1
+    column: int | None = None  #: from 1, in characters
+    step: str | None = None  #: id of the step, or its path inside groups: `each/mail`
+    field: str | None = None  #: `with.messages[0].role`
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        names = [f"step {self.step!r}" if self.step else "", f"field {self.field!r}" if self.field else ""]
+        return ", ".join(part for part in (place, *names) if part)
+
+    def within(self, outer: Where) -> Where:
+        """This place, its missing parts taken from `outer`."""
+        return Where(
+            self.file or outer.file,
+            self.line or outer.line,
+            self.column if self.line else outer.column,
+            self.step or outer.step,
+            self.field or outer.field,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault or warning, told for the person who has to mend it."""
+
+    code: str  #: stable, for programs: `unknown_action`
+    message: str  #: what is wrong, what was got, what is allowed; one or two sentences
+    remedy: str | None = None  #: what to do
+    where: Where = field(default_factory=Where)
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if str(self.where) else self.message
+        return f"{text} {self.remedy}" if self.remedy else text
+
+    def at(self, outer: Where) -> Problem:
+        """The same problem, its place completed from `outer`."""
+        return replace(self, where=self.where.within(outer))
+
+
+class WeftError(Exception):
+    """Root of the tree; catching it catches all that Weft raises on purpose.
+
+    Args:
+        message: What happened, in words for the person who reads it.
+        remedy: What that person can do.
+        where: The place it speaks of.
+        code: A stable name for programs; the class's own when left out.
+        problems: All problems, when there may be several; `message` is then ignored.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        remedy: str | None = None,
+        where: Where | None = None,
+        code: str | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems) or (
+            Problem(code or self.code, message, remedy, where or Where()),
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    @property
+    def problem(self) -> Problem:
+        """The first problem; most errors have just one."""
+        return self.problems[0]
+
+    def at(self, outer: Where) -> WeftError:
+        """Complete the place of every problem from `outer`, in place, and return the error."""
+        self.problems = tuple(problem.at(outer) for problem in self.problems)
+        self.args = ("\n".join(str(problem) for problem in self.problems),)
+        return self
+
+
+class InvalidDocument(WeftError):
+    code = "invalid_document"
+
+
+class InvalidSource(InvalidDocument):
+    code = "invalid_source"
+
+
+class InvalidManifest(InvalidDocument):
+    code = "invalid_manifest"
+
+
+class InvalidWorkflow(InvalidDocument):
+    code = "invalid_workflow"
+
+
+class InvalidConnections(InvalidDocument):
+    code = "invalid_connections"
+
+
+class InvalidInputs(WeftError):
+    code = "invalid_inputs"
+
+
+class InvalidArguments(WeftError):
+    code = "invalid_arguments"
+
+
+class ExpressionError(WeftError):
+    code = "expression"
+
+
+class ExpressionLimit(ExpressionError):
+    code = "expression_limit"
+
+
+class NotFound(WeftError):
+    code = "not_found"
+
+
+class PackError(WeftError):
+    code = "pack"
+
+
+class ConnectionUnusable(WeftError):
+    code = "connection_unusable"
+
+
+class StepTimeout(WeftError):
+    code = "timeout"
+
+
+class RunCancelled(WeftError):
+    code = "cancelled"
+
+
+class JournalRefused(WeftError):
+    code = "journal_refused"
+
+
+class ActionError(WeftError):
+    """An action could not do its work.
+
+    Args:
+        message: What happened; never a secret, a prompt or a vendor's raw text.
+        kind: A stable name of the fault, which retries and `on_error` may depend on: `rate_limited`.
+        remedy: What the reader can do.
+        retryable: Whether the same call may succeed later.
+        retry_after_s: How long the other side asked us to wait, in seconds.
+        effect: `none` when it is proved that nothing happened, `unknown` otherwise.
+        status: The protocol's status code, if there was one.
+        details: Further facts for programs.
+    """
+
+    code = "action"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "failed",
+        remedy: str | None = None,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        effect: Effect = "unknown",
+        status: int | None = None,
+        where: Where | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy, where=where, code=kind)
+        self.kind = kind
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.effect: Effect = effect
+        self.status = status
+        self.details = dict(details or {})

@@ -1,0 +1,127 @@
+"""Secrets that do not print, and the filter that keeps them out of every sink."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import html
+import json
+import re
+import urllib.parse
+from collections.abc import Iterable
+from typing import Any, Never
+
+MASK = "••••••"
+SHORTEST_SEARCHED = 6
+"""Shorter secrets would mask ordinary words; they are protected by never being handed out as text."""
+
+
+class Secret:
+    """A value that is shown to nobody: no text, no JSON, no pickle.
+
+    It leaves by `reveal()` alone, which only the code that speaks to the other side calls.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value itself, for the one call that needs it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a secret cannot be pickled or copied")
+
+
+def _base64_forms(data: bytes) -> Iterable[str]:
+    """Base64 of `data` at each of the three offsets it may have inside a longer text, both alphabets."""
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + data).decode()
+        start = (offset * 8 + 5) // 6  # characters that also hold bits of what stands before
+        end = len(encoded.rstrip("=")) - (1 if (len(data) + offset) % 3 else 0)
+        yield (core := encoded[start:end])
+        yield core.replace("+", "-").replace("/", "_")
+
+
+def forms(value: str) -> set[str]:
+    """Return the spellings under which `value` may turn up: as is, JSON, URL, HTML, hexadecimal, base64, repr."""
+    data = value.encode("utf-8", "surrogatepass")
+    found = {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        urllib.parse.quote(value, safe="", errors="replace"),
+        urllib.parse.quote(value, errors="replace"),
+        urllib.parse.quote_plus(value, errors="replace"),
+        html.escape(value),
+        html.escape(value, quote=False),
+        data.hex(),
+        data.hex().upper(),
+        repr(value)[1:-1],
+        *_base64_forms(data),
+        *(line for line in value.splitlines() if len(line) >= 2 * SHORTEST_SEARCHED),
+    }
+    return {form for form in found if len(form) >= SHORTEST_SEARCHED}
+
+
+class Redactor:
+    """Replaces every known secret, in any of its forms, by a mask."""
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._forms: list[str] = []
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: Secret) -> None:
+        """Watch for `secret` from now on; adding it twice changes nothing."""
+        new = forms(secret.reveal()) - set(self._forms)
+        if new:  # longest first, so that no part of a secret stays beside a mask
+            self._forms = sorted({*self._forms, *new}, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Return `text` with every secret masked."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Return a JSON value with every secret masked, in keys too; containers are copied."""
+        if not self._forms:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+
+PATTERNS = re.compile(
+    r"sk-(?:proj|ant|or|svcacct)?-?[A-Za-z0-9_-]{20,}"
+    r"|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|AIza[0-9A-Za-z_-]{35}"
+    r"|xox[abprs]-[A-Za-z0-9-]{10,}|whsec_[A-Za-z0-9+/=]{24,}|-----BEGIN [A-Z ]*KEY-----"
+)
+"""Shapes of well-known credentials, for refusing one that was pasted into a document."""

@@ -1,0 +1,138 @@
+"""What the author of an action imports; nothing else of Weft is his business.
+
+An action is a module `actions/<id>.py` beside a manifest `manifests/<id>.yaml`. The module exports
+
+- the callable, named like the module: `async def send_email(arguments: Arguments, context: ActionContext)`,
+  where `Arguments` is a frozen pydantic model, or plain keyword parameters after the context:
+  `async def shout(context: ActionContext, text: str, times: int = 1)`. A plain `def` runs in a thread.
+  It returns the output, a JSON value, and fails by raising `ActionError`;
+- optionally `check(arguments)`, a pure function from arguments to problems, for rules that the manifest cannot
+  state. `weft validate` calls it with the arguments that are known before a run, the executor with all of them;
+- optionally `attempts(arguments)`, a pure function from arguments to the chain of variants to try.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from weft.errors import ActionError, Problem, Where
+from weft.redaction import Secret
+from weft.types import Json, JsonObject
+
+__all__ = [
+    "ActionContext",
+    "ActionError",
+    "Attempt",
+    "Connection",
+    "Json",
+    "JsonObject",
+    "Problem",
+    "Secret",
+    "Variant",
+    "Where",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A named account on another system, as the step's action sees it."""
+
+    name: str
+    type: str
+    values: Mapping[str, Json | Secret]  #: by field name; secret fields hold `Secret`
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field that is not secret, or `default`."""
+        value = self.values.get(name, default)
+        if isinstance(value, Secret):
+            raise TypeError(f"{name!r} is secret: use secret({name!r})")
+        return default if value is None else value
+
+    def secret(self, name: str) -> Secret | None:
+        """Return a secret field, or None when the connection has none."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, Secret):
+            raise TypeError(f"{name!r} is not secret: use get({name!r})")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to make the call: the first is what the author asked for, the others are fallbacks."""
+
+    name: str  #: shown in records: `openai/gpt-4o-mini`
+    tries: int = 1
+    arguments: Mapping[str, Json] = field(default_factory=dict)  #: replace the step's own
+    provider: str | None = None  #: whose connection the call needs; None: the step's own connection
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An earlier attempt of the same step, from its record."""
+
+    variant: str
+    number: int  #: within the variant, from 1
+    kind: str  #: the kind of its error
+    status: int | None
+    ms: int
+    waited_s: float  #: between its end and the next attempt's begin
+
+
+class Artifacts(Protocol):
+    """Files that belong to a run, kept beside its records under the hash of their content."""
+
+    async def save(self, content: bytes, *, name: str, content_type: str) -> JsonObject:
+        """Keep `content` and return its reference: `{artifact, name, content_type, size}`."""
+
+    async def read(self, artifact: str) -> bytes:
+        """Return the content under `artifact`; raise `NotFound` when this run has none such."""
+
+
+async def _no_barrier() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionContext:
+    """What one attempt knows of its run.
+
+    `deadline` is an instant of `time.monotonic()`; when it has passed the attempt is cancelled.
+    `repeated` says that an earlier attempt may have had its effect; the idempotency key is then the same as before.
+    """
+
+    run_id: str
+    path: str  #: of the step in the document: `/answer`, `/each[3]/mail`
+    attempt: int  #: from 1, over the whole chain
+    started_at: datetime  #: of the run, the only "now" that replays alike
+    idempotency_key: str
+    deadline: float
+    repeated: bool = False
+    connection: Connection | None = None
+    variant: Variant = field(default_factory=lambda: Variant("default"))
+    previous: tuple[Attempt, ...] = ()
+    watched: bool = False  #: whether somebody looks at what is emitted
+    emit: Callable[[str], None] = lambda token: None  #: show a piece of output while it is being made
+    artifacts: Artifacts | None = None
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("weft.action"))
+    barrier: Callable[[], Awaitable[None]] = _no_barrier
+
+    def remaining_s(self) -> float:
+        """Return the seconds left before the deadline, at least 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def log(self, message: str, **facts: Json) -> None:
+        """Write a line to the run's log; secrets in it are masked."""
+        self.logger.info(message, extra={"facts": facts, "run_id": self.run_id, "path": self.path})
+
+    async def point_of_no_return(self) -> None:
+        """Await this just before an effect that cannot be taken back.
+
+        It returns when it is on record that the effect may have happened; a cancel before it stops the attempt,
+        a cancel after it lets the attempt end.
+        """
+        await self.barrier()
