@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 Severity = Literal["error", "warning"]
 Effect = Literal["none", "unknown"]
@@ -109,9 +109,16 @@ class WeftError(Exception):
         """The first problem; most errors have just one."""
         return self.problems[0]
 
-    def at(self, outer: Where) -> WeftError:
+    def at(self, outer: Where) -> Self:
         """Complete the place of every problem from `outer`, in place, and return the error."""
-        self.problems = tuple(problem.at(outer) for problem in self.problems)
+        return self._with(problem.at(outer) for problem in self.problems)
+
+    def placed(self, where: Where) -> Self:
+        """Set the place of every problem to `where`, in place, and return the error."""
+        return self._with(replace(problem, where=where) for problem in self.problems)
+
+    def _with(self, problems: Iterable[Problem]) -> Self:
+        self.problems = tuple(problems)
         self.args = ("\n".join(str(problem) for problem in self.problems),)
         return self
 
@@ -146,6 +153,7 @@ class InvalidArguments(WeftError):
 
 class ExpressionError(WeftError):
     code = "expression"
+    offset: int | None = None  #: of the fault in the template's text, in characters
 
 
 class ExpressionLimit(ExpressionError):

@@ -13,7 +13,6 @@ An action is a module `actions/<id>.py` beside a manifest `manifests/<id>.yaml`.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -118,7 +117,7 @@ class ActionContext:
     watched: bool = False  #: whether somebody looks at what is emitted
     emit: Callable[[str], None] = lambda token: None  #: show a piece of output while it is being made
     artifacts: Artifacts | None = None
-    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("weft.action"))
+    write: Callable[[str, Mapping[str, Json]], None] = lambda message, facts: None
     barrier: Callable[[], Awaitable[None]] = _no_barrier
 
     def remaining_s(self) -> float:
@@ -127,7 +126,7 @@ class ActionContext:
 
     def log(self, message: str, **facts: Json) -> None:
         """Write a line to the run's log; secrets in it are masked."""
-        self.logger.info(message, extra={"facts": facts, "run_id": self.run_id, "path": self.path})
+        self.write(message, facts)
 
     async def point_of_no_return(self) -> None:
         """Await this just before an effect that cannot be taken back.

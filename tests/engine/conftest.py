@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import textwrap
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft import packs, plan, source, workflow
+from weft.connections import Connections, Environment
+from weft.engine.events import Event
+from weft.engine.interpreter import RunFacts
+from weft.engine.reactor import Reactor, Surroundings
+from weft.engine.report import Reporter, RunReport
+from weft.executor import Executor, encode
+from weft.journal.base import Record, RunRow
+from weft.journal.memory import MemoryJournal
+from weft.plan import Plan
+from weft.redaction import Redactor
+from weft.registry import Registry
+
+LAB = Path(__file__).parent.parent / "lab"
+
+
+@dataclass
+class Lab:
+    """The engine around actions that misbehave on demand."""
+
+    registry: Registry
+    environ: dict[str, str] = field(default_factory=dict)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    redactor: Redactor = field(default_factory=Redactor)
+    events: list[Event] = field(default_factory=list)
+    reactor: Reactor | None = None
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        types = {kind.id: kind for kind in self.registry.connection_types()}
+        self.connections = Connections([Environment(types, self.environ)], self.redactor)
+        self.executor = Executor(self.connections, self.redactor, lambda run_id: None)  # type: ignore[arg-type, return-value]
+
+    def module(self, action: str) -> Any:
+        """The module of an action, for the state that it keeps."""
+        import sys
+
+        return sys.modules[self.registry.action(action).load().function.__module__]
+
+    def plan(self, text: str) -> Plan:
+        document = source.read(textwrap.dedent(text), "lab.yaml")
+        return plan.compile(workflow.load(document), document, self.registry)
+
+    async def run(self, text: str | Plan, inputs: Mapping[str, Any] | None = None, run_id: str = "") -> RunReport:
+        """Run a document to its end on a journal of its own."""
+        planned = self.plan(text) if isinstance(text, str) else text
+        self.runs += 1
+        run_id = run_id or f"run-{self.runs}"
+        row = RunRow(run_id, planned.workflow.name, encode(dict(inputs or {})), "null", time.time())
+        claim = await self.journal.accept(row)
+        reporter = Reporter(dict(inputs or {}), {})
+
+        def observe(event: Event) -> None:
+            self.events.append(event)
+            reporter(event)
+
+        facts = RunFacts(run_id, row.started_at, dict(inputs or {}))
+        around = Surroundings(self.journal, self.executor)
+        self.reactor = Reactor(planned, facts, claim, around, observe, watched=True)
+        await asyncio.wait_for(self.reactor.run(), 20)
+        return reporter.report()
+
+    async def resume(self, planned: Plan, records: Iterable[Record], facts: RunFacts) -> RunReport:
+        """Run a document on a new journal that holds these records already, as after a crash."""
+        self.journal = MemoryJournal()
+        row = RunRow(facts.run_id, planned.workflow.name, encode(dict(facts.inputs)), "null", facts.started_at)
+        claim = await self.journal.accept(row)
+        await self.journal.record(claim, *records)
+        reporter = Reporter({}, {})
+        self.reactor = Reactor(
+            planned, facts, claim, Surroundings(self.journal, self.executor), reporter, watched=False
+        )
+        await asyncio.wait_for(self.reactor.run(), 20)
+        return reporter.report()
+
+    async def records(self, run_id: str) -> list[Record]:
+        return (await self.journal.load(run_id))[1]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab(Registry([packs.read(LAB, "lab", packs.package_of(LAB))]))

@@ -1,0 +1,171 @@
+"""A run answered from its records goes on where it stopped, from every point at which it may have stopped."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from weft.engine.interpreter import RunFacts
+from weft.errors import JournalRefused, NotFound
+from weft.journal.base import OUTCOMES, Claim, Ended, Record, RunRow
+from weft.journal.memory import MemoryJournal
+
+DOCUMENTS = {
+    "chain": """
+        name: chain
+        inputs: {word: {default: hi}}
+        steps:
+          - {id: a, uses: echo, with: {value: "{{ inputs.word }}"}}
+          - {id: b, uses: echo, if: "steps.a.output.value == 'hi'", with: {value: "{{ steps.a.output.value ~ '!' }}"}}
+          - {id: c, uses: echo, with: {value: "{{ steps.b.output.value | upper }}"}}
+        outputs: {last: "{{ steps.c.output.value }}"}
+        """,
+    "graph": """
+        name: graph
+        steps:
+          - {id: a, uses: echo, needs: [], with: {value: 1}}
+          - {id: b, uses: echo, needs: [], with: {value: 2}}
+          - {id: c, uses: echo, needs: [a], with: {value: "{{ steps.a.output.value + 10 }}"}}
+          - {id: d, uses: echo, needs: [b, c], with: {value: "{{ steps.b.output.value + steps.c.output.value }}"}}
+        outputs: {sum: "{{ steps.d.output.value }}"}
+        """,
+    "loops": """
+        name: loops
+        steps:
+          - id: each
+            for_each: "{{ range(4) | list }}"
+            max_parallel: 2
+            steps:
+              - {id: x, uses: echo, with: {value: "{{ item * 2 }}"}}
+              - {id: y, uses: echo, with: {value: "{{ steps.x.output.value + index }}"}}
+          - {id: sum, uses: echo, with: {value: "{{ steps.each.output | map(attribute='value') | sum }}"}}
+        finally: [{id: last, uses: echo, with: {value: "{{ steps.sum.output.value }}"}}]
+        outputs: {sum: "{{ steps.sum.output.value }}"}
+        """,
+    "failures": """
+        name: failures
+        steps:
+          - {id: a, uses: flaky, on_error: continue,
+             with: {key: "KEY", failures: 2, num_retries: 1, retry_after_s: 0.001, fallbacks: [second]}}
+          - {id: b, uses: deliver, with: {to: "{{ steps.a.output.model }}"}}
+          - {id: pause, wait: {for: 1ms}}
+          - {id: c, uses: echo, with: {value: "{{ steps.a.state }}"}}
+        outputs: {model: "{{ steps.a.output.model }}"}
+        """,
+}
+
+
+def performed(records):
+    return {(record.path, record.n) for record in records if record.kind in OUTCOMES}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_from_every_prefix_of_its_records_a_run_comes_to_the_same(lab, name):
+    """What is on record is never performed again, and the result is that of the undisturbed run."""
+    text = DOCUMENTS[name].replace("KEY", f"replay-{name}")
+    planned = lab.plan(text)
+    whole = await lab.run(planned, {"word": "hi"}, run_id="r")
+    records = await lab.records("r")
+    facts = RunFacts("r", whole.started_at.timestamp(), {"word": "hi"})
+    flaky = lab.module("flaky")
+
+    for cut in range(len(records) + 1):
+        kept = records[:cut]
+        flaky.CALLS[f"replay-{name}"] = sum(r.path == "/a" and r.kind in OUTCOMES for r in kept)
+        again = await lab.resume(planned, kept, facts)
+        after = await lab.records("r")
+
+        assert (again.state, again.outputs) == (whole.state, whole.outputs)
+        assert performed(after) == performed(records)
+        assert after[:cut] == kept
+
+
+async def test_records_in_another_order_are_the_same_run(lab):
+    """Nothing depends on the order in which parallel steps ended."""
+    planned = lab.plan(DOCUMENTS["graph"])
+    whole = await lab.run(planned, run_id="r")
+    records = await lab.records("r")
+    facts = RunFacts("r", whole.started_at.timestamp(), {})
+    for seed in range(5):
+        random.Random(seed).shuffle(records)
+        again = await lab.resume(planned, records, facts)
+
+        assert again.outputs == whole.outputs
+
+
+async def test_an_effect_begun_before_a_crash_is_repeated_as_a_repeat(lab):
+    """A `begun` without an outcome makes the next call of the same attempt a marked repeat under the same key."""
+    deliver = lab.module("deliver")
+    deliver.DELIVERED.clear()
+    planned = lab.plan("name: d\nsteps: [{id: a, uses: deliver, with: {to: me}}]")
+    await lab.resume(planned, [Record("/a", 1, "begun", "{}")], RunFacts("r", 1.0, {}))
+    await lab.resume(planned, [], RunFacts("r", 1.0, {}))
+
+    assert [repeated for _, _, repeated in deliver.DELIVERED] == [True, False]
+    assert len({key for _, key, _ in deliver.DELIVERED}) == 1
+
+
+async def test_a_cancel_on_record_stays_a_cancel(lab):
+    """A run that was cancelled before a crash starts nothing after it but `finally`."""
+    planned = lab.plan("name: d\nsteps: [{id: a, uses: echo}]\nfinally: [{id: tidy, uses: echo}]")
+    report = await lab.resume(planned, [Record("", 1, "cancel", "{}")], RunFacts("r", 1.0, {}))
+
+    assert report.state == "cancelled"
+    assert [step.state for step in report.steps] == ["pending", "succeeded"]
+
+
+# ---- the journal itself
+async def test_a_journal_refuses_who_does_not_own_the_run():
+    """A write counts only under the latest claim, and none after the end."""
+    journal = MemoryJournal()
+    first = await journal.accept(RunRow("r", "w", "{}", "null", 1.0))
+    second = await journal.claim("r")
+    record = Record("/a", 1, "succeeded", "{}")
+    with pytest.raises(JournalRefused):
+        await journal.record(first, record)
+    with pytest.raises(JournalRefused):
+        await journal.record(Claim("r", second.epoch, "guessed"), record)
+    await journal.record(second, record)
+    await journal.finish(second, Ended("succeeded", "{}"))
+
+    with pytest.raises(JournalRefused):
+        await journal.record(second, record)
+    with pytest.raises(JournalRefused):
+        await journal.claim("r")
+    assert (await journal.load("r"))[1:] == ([record], Ended("succeeded", "{}"))
+
+
+async def test_a_record_stands_once_under_its_key():
+    """The same record twice is kept once; other content under its key is refused, and then nothing is kept."""
+    journal = MemoryJournal()
+    claim = await journal.accept(RunRow("r", "w", "{}", "null", 1.0))
+    await journal.record(claim, Record("/a", 1, "succeeded", "1"))
+    await journal.record(claim, Record("/a", 1, "succeeded", "1"))
+    with pytest.raises(JournalRefused):
+        await journal.record(claim, Record("/b", 1, "succeeded", "1"), Record("/a", 1, "succeeded", "2"))
+
+    assert [record.path for record in (await journal.load("r"))[1]] == ["/a"]
+
+
+async def test_a_run_id_is_accepted_once():
+    """A second run under a known id is refused."""
+    journal = MemoryJournal()
+    await journal.accept(RunRow("r", "w", "{}", "null", 1.0))
+    with pytest.raises(JournalRefused):
+        await journal.accept(RunRow("r", "w", "{}", "null", 2.0))
+    with pytest.raises(NotFound):
+        await journal.load("other")
+
+
+async def test_artifacts_belong_to_their_run():
+    """An artifact is kept under the hash of its content and read back by its run alone."""
+    journal = MemoryJournal()
+    for run in ("r", "s"):
+        await journal.accept(RunRow(run, "w", "{}", "null", 1.0))
+    kept = await journal.save_artifact("r", b"content", name="a.txt", content_type="text/plain")
+
+    assert await journal.read_artifact("r", kept["artifact"]) == b"content"
+    assert kept["size"] == 7
+    with pytest.raises(NotFound):
+        await journal.read_artifact("s", kept["artifact"])

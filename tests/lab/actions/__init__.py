@@ -1,0 +1,1 @@
+"""Actions that misbehave on demand, for tests of the engine."""

@@ -1,0 +1,106 @@
+"""Secrets that do not print, and the filter at every sink."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import html
+import json
+import pickle
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.redaction import MASK, PATTERNS, SHORTEST_SEARCHED, Redactor, Secret
+
+CANARIES = [
+    json.loads(line)["value"]
+    for line in (Path(__file__).parent / "corpora/secrets/canaries.jsonl").read_text(encoding="utf-8").splitlines()
+]
+LONG = [value for value in CANARIES if len(value) >= SHORTEST_SEARCHED]
+
+
+def test_a_secret_prints_as_a_mask():
+    """No way of turning a secret into text gives its value."""
+    secret = Secret("hunter2-hunter2")
+
+    assert {str(secret), repr(secret), f"{secret}", f"{secret:>3}", str([secret])[1:-1], f"{secret!r}"} == {MASK}
+    assert secret.reveal() == "hunter2-hunter2"
+    with pytest.raises(TypeError):
+        json.dumps(secret)
+
+
+def test_a_secret_is_neither_pickled_nor_copied():
+    """A secret cannot leave by serialisation."""
+    for leave in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            leave(Secret("hunter2-hunter2"))
+
+
+def test_secrets_compare_by_value_and_only_with_secrets():
+    """Equality is for finding the same secret, never for testing a text against it."""
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a")}) == 1
+
+
+ENCODINGS = {
+    "raw": lambda value: value,
+    "json": json.dumps,
+    "json unicode": lambda value: json.dumps(value, ensure_ascii=False),
+    "url": lambda value: urllib.parse.quote(value, safe=""),
+    "query": lambda value: urllib.parse.urlencode({"key": value}),
+    "html": html.escape,
+    "hex": lambda value: value.encode().hex(),
+    "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "base64 +1": lambda value: base64.b64encode(b"x" + value.encode()).decode(),
+    "base64 +2": lambda value: base64.b64encode(b"xy" + value.encode() + b"zz").decode(),
+    "base64 url": lambda value: base64.urlsafe_b64encode(b"user:" + value.encode()).decode(),
+    "repr": repr,
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("value", LONG, ids=lambda value: value[:10])
+def test_every_form_of_a_secret_is_masked(value, encoding):
+    """A secret is found in the spellings that logs, URLs, pages and headers give it."""
+    text = f"before {ENCODINGS[encoding](value)} after"
+    cleaned = Redactor([Secret(value)]).text(text)
+
+    assert MASK in cleaned
+    assert ENCODINGS[encoding](value) not in cleaned
+    assert cleaned.startswith("before ")
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=8, max_size=40), st.text(max_size=30), st.text(max_size=30))
+def test_no_secret_stays_in_a_text(value, before, after):
+    """Whatever stands around a secret, its value is gone afterwards."""
+    assert value not in Redactor([Secret(value)]).text(before + value + after) or value in MASK * 9
+
+
+def test_values_are_cleaned_in_depth():
+    """Keys and items of nested values are masked, everything else is as before."""
+    redactor = Redactor([Secret("hunter2-hunter2")])
+
+    assert redactor.value({"a": ["x hunter2-hunter2", 1, None], "hunter2-hunter2": True}) == {
+        "a": [f"x {MASK}", 1, None],
+        MASK: True,
+    }
+
+
+def test_a_longer_secret_is_masked_before_a_shorter_one_inside_it():
+    """No tail of a secret stays beside a mask."""
+    redactor = Redactor([Secret("abcdef"), Secret("abcdefghijk")])
+
+    assert redactor.text("see abcdefghijk") == f"see {MASK}"
+
+
+@pytest.mark.parametrize(
+    "value", [v for v in CANARIES if v.startswith(("sk-", "AIza", "AKIA", "ghp_", "whsec_", "-----BEGIN"))]
+)
+def test_pasted_credentials_are_recognised(value):
+    """The shapes of well-known credentials are known."""
+    assert PATTERNS.search(f"key: {value}")

@@ -1,0 +1,385 @@
+"""One step, one attempt: render ▶ validate ▶ call ▶ validate ▶ outcome.
+
+`prepare` is pure, so that a replay computes the same call; `Executor.perform` makes the call. Connections, clock and
+artifacts are arguments: nothing here knows where they come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+from weakref import WeakKeyDictionary
+
+from weft import arguments
+from weft.errors import ActionError, Effect, InvalidArguments, Problem, StepTimeout, WeftError, Where
+from weft.plan import PlannedStep, render, templates
+from weft.redaction import Redactor
+from weft.registry import Action
+from weft.sdk import ActionContext, Artifacts, Attempt, Connection, Variant
+from weft.types import Json, JsonObject, Scope
+from weft.values import ValueCheck
+
+LONGEST_ATTEMPT_S = 900.0
+"""An attempt's limit when neither the step nor the action says less."""
+
+LARGEST_OUTPUT = 10_000_000
+"""Characters of JSON that an output may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A step's arguments, checked, and the chain of calls to try with them."""
+
+    arguments: JsonObject
+    variants: tuple[Variant, ...]
+
+
+def prepare(step: PlannedStep, scope: Scope) -> Prepared:
+    """Render the step's arguments over `scope` and check them by the manifest and by the action itself.
+
+    Raises:
+        ExpressionError: A template in them cannot be evaluated.
+        InvalidArguments: They break a rule; all broken rules are told.
+    """
+    action = _action_of(step)
+    given = {name: render(value, scope) for name, value in step.arguments.items()}
+    parameters = action.manifest.all_parameters
+    _refuse(step, arguments.check(parameters, given))
+    complete = arguments.with_defaults(parameters, given)
+    callables = action.load()
+    if callables.check is not None:
+        _refuse(step, list(callables.check(complete)))
+    variants = tuple(callables.attempts(complete)) if callables.attempts is not None else ()
+    return Prepared(complete, variants or (Variant("default"),))
+
+
+def _output_check(action: Action) -> ValueCheck:
+    """Return the compiled check of the action's output schema; compiled once for each action."""
+    check = _OUTPUT_CHECKS.get(action)
+    if check is None:
+        check = _OUTPUT_CHECKS[action] = ValueCheck(action.manifest.output.json_schema)
+    return check
+
+
+_OUTPUT_CHECKS: WeakKeyDictionary[Action, ValueCheck] = WeakKeyDictionary()
+
+
+def _action_of(step: PlannedStep) -> Action:
+    if step.action is None:
+        raise InvalidArguments(f"Step {step.name!r} has no action.")
+    return step.action
+
+
+def _refuse(step: PlannedStep, problems: list[Problem]) -> None:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise InvalidArguments(problems=[_placed(step, problem) for problem in errors])
+
+
+def _placed(step: PlannedStep, problem: Problem) -> Problem:
+    named = problem.where.field
+    first = (named or "").split("[")[0].split(".")[0]
+    value = step.arguments.get(first)
+    where = Where(step=step.name, field=f"with.{named}" if named else "with")
+    templated = next(templates(value), None) if first in step.arguments else None
+    where = where.within(templated.where() if templated is not None else step.where())
+    return Problem(problem.code, problem.message, problem.remedy, where, problem.severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as it is recorded."""
+
+    problem: Problem
+    retryable: bool = False
+    retry_after_s: float | None = None
+    effect: Effect = "unknown"
+    status: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return self.problem.code
+
+    def to_json(self) -> JsonObject:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Failure:
+        problem = {**data["problem"], "where": Where(**data["problem"]["where"])}
+        return cls(**{**data, "problem": Problem(**problem)})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended; its text form is what the journal keeps and what the run goes on with."""
+
+    state: Literal["succeeded", "failed", "cancelled"]
+    variant: str
+    started_at: float  #: seconds since 1970, UTC
+    ended_at: float
+    output: Json = None
+    failure: Failure | None = None
+
+    @property
+    def ms(self) -> int:
+        return max(0, round((self.ended_at - self.started_at) * 1000))
+
+    def to_text(self) -> str:
+        return encode(
+            {
+                "variant": self.variant,
+                "started_at": self.started_at,
+                "ended_at": self.ended_at,
+                "output": self.output,
+                "failure": None if self.failure is None else self.failure.to_json(),
+            }
+        )
+
+    @classmethod
+    def from_text(cls, state: Literal["succeeded", "failed", "cancelled"], text: str) -> Outcome:
+        data = json.loads(text)
+        failure = None if data["failure"] is None else Failure.from_json(data["failure"])
+        return cls(state, data["variant"], data["started_at"], data["ended_at"], data["output"], failure)
+
+
+def encode(value: Any) -> str:
+    """Return `value` as JSON text that every database keeps: ASCII, finite numbers only.
+
+    Raises:
+        ValueError: It holds a number that JSON has not.
+        TypeError: It holds something that is no JSON value.
+    """
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt to make."""
+
+    run_id: str
+    path: str
+    number: int  #: from 1, over the whole chain
+    step: PlannedStep
+    arguments: JsonObject
+    variant: Variant
+    run_started_at: float
+    idempotency_key: str
+    previous: tuple[Attempt, ...] = ()
+    repeated: bool = False
+    time_left_s: float | None = None  #: of the step's timeout
+
+
+@dataclass(slots=True)
+class Watch:
+    """How an attempt is followed from outside."""
+
+    emit: Callable[[str], None] | None = None  #: None: nobody looks
+    note: Callable[[str], None] = lambda text: None
+    barrier: Callable[[], Awaitable[None]] | None = None
+    committed: bool = False  #: past the point of no return
+
+
+class Connections(Protocol):
+    """Where a step's connection comes from."""
+
+    async def open(
+        self,
+        name: str | None,
+        wanted: str,
+        *,
+        provider: str | None,
+        others: Mapping[str, str],
+        note: Callable[[str], None],
+    ) -> Connection:
+        """Return the connection for a call; `provider` asks for one of that provider."""
+
+
+class Executor:
+    """Makes calls, one attempt each; whatever happens is an outcome."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        redactor: Redactor,
+        artifacts: Callable[[str], Artifacts],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connections = connections
+        self._redactor = redactor
+        self._artifacts = artifacts
+        self._clock = clock
+
+    async def perform(self, call: Call, watch: Watch) -> Outcome:
+        """Make the call and return its outcome; only a hard stop of the run raises (`CancelledError`)."""
+        action = _action_of(call.step)
+        started = self._clock()
+        try:
+            output = self._checked(action, await self._call(action, call, watch))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  an attempt's every end is a record
+            failure = self._failure(action, call, watch, error)
+            return Outcome("failed", call.variant.name, started, self._clock(), failure=failure)
+        return Outcome("succeeded", call.variant.name, started, self._clock(), output=output)
+
+    async def _call(self, action: Action, call: Call, watch: Watch) -> Json:
+        connection = None
+        if action.manifest.connection is not None:
+            connection = await self._connections.open(
+                call.step.connection,
+                action.manifest.connection,
+                provider=call.variant.provider,
+                others=call.step.connections,
+                note=watch.note,
+            )
+            watch.note("")
+        limit = LONGEST_ATTEMPT_S if call.time_left_s is None else min(LONGEST_ATTEMPT_S, call.time_left_s)
+        context = self._context(call, watch, connection, time.monotonic() + limit)
+        try:
+            async with asyncio.timeout(limit) as scope:
+                output: Json = await self._invoke(action, call, context)
+                return output
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise StepTimeout(
+                f"The attempt was stopped after {limit:g} s.", remedy="Allow more with `timeout` in the step."
+            ) from None
+
+    async def _invoke(self, action: Action, call: Call, context: ActionContext) -> Any:
+        callables = action.load()
+        given = {**call.arguments, **call.variant.arguments}
+        bound = callables.bind(given, context)
+        if inspect.iscoroutinefunction(callables.function):
+            return await bound()
+        return await _in_thread(bound)
+
+    def _context(self, call: Call, watch: Watch, connection: Connection | None, deadline: float) -> ActionContext:
+        emit = watch.emit
+        clean = self._redactor.text
+        extra: dict[str, Any] = {} if emit is None else {"emit": lambda text: emit(clean(text))}
+        if watch.barrier is not None:
+            extra["barrier"] = watch.barrier
+        return ActionContext(
+            run_id=call.run_id,
+            path=call.path,
+            attempt=call.number,
+            started_at=datetime.fromtimestamp(call.run_started_at, UTC),
+            idempotency_key=call.idempotency_key,
+            deadline=deadline,
+            repeated=call.repeated,
+            connection=connection,
+            variant=call.variant,
+            previous=call.previous,
+            watched=emit is not None,
+            artifacts=self._artifacts(call.run_id),
+            write=self._writer(call),
+            **extra,
+        )
+
+    def _writer(self, call: Call) -> Callable[[str, Mapping[str, Json]], None]:
+        logger = logging.getLogger("weft.action")
+
+        def write(message: str, facts: Mapping[str, Json]) -> None:
+            clean = self._redactor.value(dict(facts))
+            logger.info(self._redactor.text(message), extra={"facts": clean, "run_id": call.run_id, "path": call.path})
+
+        return write
+
+    def _checked(self, action: Action, output: Any) -> Json:
+        """Return the output as a JSON value without secrets; what is not one is a fault of the action."""
+        try:
+            text = encode(output)
+        except (TypeError, ValueError, RecursionError):
+            raise ActionError(
+                f"{action.manifest.id!r} returned something that is not JSON.",
+                kind="bad_output",
+                remedy="This is a fault of the action: tell its author.",
+            ) from None
+        if len(text) > LARGEST_OUTPUT:
+            raise ActionError(
+                f"The output has {len(text):,} characters of JSON, at most {LARGEST_OUTPUT:,} can be kept.",
+                kind="output_too_large",
+                remedy="Ask for less, or let the action keep it as an artifact.",
+            )
+        clean: Json = self._redactor.value(json.loads(text))
+        problems = _output_check(action).problems(clean)
+        if problems:
+            first = problems[0]
+            raise ActionError(
+                f"The output of {action.manifest.id!r} breaks its schema at {first.where.field!r}: {first.message}",
+                kind="bad_output",
+                remedy="This is a fault of the action: tell its author.",
+            )
+        return clean
+
+    def _failure(self, action: Action, call: Call, watch: Watch, error: Exception) -> Failure:
+        effect: Effect = "unknown" if action.manifest.effects == "send" else "none"
+        clean = self._redactor.text
+        match error:
+            case ActionError():
+                failure = Failure(
+                    error.problem,
+                    error.retryable,
+                    error.retry_after_s,
+                    error.effect if action.manifest.effects == "send" else "none",
+                    error.status,
+                    self._redactor.value(json.loads(encode(error.details))),
+                )
+            case StepTimeout():
+                asynchronous = inspect.iscoroutinefunction(action.load().function)
+                # A thread cannot be stopped: trying again beside it could do the work twice.
+                failure = Failure(error.problem, retryable=asynchronous, effect=effect)
+            case WeftError():
+                failure = Failure(error.problem, effect="none")
+            case _:
+                # The text of the exception may hold anything, so it goes to the log alone, and cleaned.
+                told = clean("".join(traceback.format_exception(error)))
+                logging.getLogger("weft.executor").error(
+                    "action_crashed %s\n%s", action.manifest.id, told, extra={"run_id": call.run_id}
+                )
+                problem = Problem(
+                    "crashed",
+                    f"The action raised {type(error).__name__}.",
+                    "This is a fault of the action; the log has the details.",
+                )
+                failure = Failure(problem, effect=effect)
+        problem = failure.problem.at(call.step.where())
+        problem = Problem(
+            problem.code, clean(problem.message), problem.remedy and clean(problem.remedy), problem.where, "error"
+        )
+        return Failure(
+            problem, failure.retryable, failure.retry_after_s, failure.effect, failure.status, failure.details
+        )
+
+
+async def _in_thread(bound: Callable[[], Json]) -> Json:
+    """Call `bound` in a thread that does not keep the process alive, and return what it returns."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Json] = loop.create_future()
+
+    def settle(set_: Callable[[Any], None], value: Any) -> None:
+        if not done.done():  # nobody waits any more after a timeout or a cancel
+            set_(value)
+
+    def work() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], Any] = done.set_result, bound()
+        except BaseException as error:  # noqa: BLE001  it is the caller who must see it
+            outcome = done.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=work, name="weft-action", daemon=True).start()
+    return await done

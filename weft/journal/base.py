@@ -1,0 +1,97 @@
+"""What every journal promises.
+
+A run is a row; each thing that happened in it is a record under its path in the document and a number. Payloads are
+JSON text, kept byte for byte. A write counts only under the claim that the writer holds: whoever claims a run raises
+its epoch, and an older owner is refused from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from weft.types import JsonObject
+
+RecordKind = Literal["begun", "succeeded", "failed", "cancelled", "timer", "rang", "cancel"]
+OUTCOMES: tuple[RecordKind, ...] = ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that happened: `begun` before an effect, an outcome after it, a timer set, a timer rung."""
+
+    path: str  #: of the step: `/answer`, `/each[3]/mail`; empty for the run itself
+    n: int  #: the attempt, from 1
+    kind: RecordKind
+    payload: str  #: JSON text
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it was accepted."""
+
+    id: str
+    workflow: str
+    inputs: str  #: JSON text
+    trigger: str  #: JSON text
+    started_at: float  #: seconds since 1970, UTC
+    scheduled_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write to a run; the next claim of the same run ends it."""
+
+    run_id: str
+    epoch: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended."""
+
+    state: str
+    result: str  #: JSON text
+
+
+class Journal(Protocol):
+    """Remembers runs."""
+
+    async def accept(self, run: RunRow) -> Claim:
+        """Keep a new run and claim it.
+
+        Raises:
+            JournalRefused: A run with this id is known already.
+        """
+
+    async def claim(self, run_id: str) -> Claim:
+        """Take over a run that has not ended; the claim before this one is void.
+
+        Raises:
+            NotFound: There is no such run.
+            JournalRefused: The run has ended.
+        """
+
+    async def load(self, run_id: str) -> tuple[RunRow, list[Record], Ended | None]:
+        """Return a run, its records in the order in which they were accepted, and its end if it has one."""
+
+    async def record(self, claim: Claim, *records: Record) -> None:
+        """Keep records, all or none; the same record twice is kept once.
+
+        Raises:
+            JournalRefused: The claim is void, the run has ended, or other content stands under the same key.
+        """
+
+    async def finish(self, claim: Claim, ended: Ended) -> None:
+        """Close the run; nothing can be recorded after it."""
+
+    async def save_artifact(self, run_id: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
+        """Keep a file of the run under the hash of its content and return its reference."""
+
+    async def read_artifact(self, run_id: str, artifact: str) -> bytes:
+        """Return a file of the run.
+
+        Raises:
+            NotFound: The run has no such file.
+        """

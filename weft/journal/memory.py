@@ -1,0 +1,91 @@
+"""The journal that forgets: for `weft run` of one process and for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+
+from weft.errors import JournalRefused, NotFound
+from weft.journal.base import Claim, Ended, Record, RunRow
+from weft.types import JsonObject
+
+LARGEST_ARTIFACT = 50_000_000  #: bytes
+
+
+@dataclass(slots=True)
+class _Kept:
+    row: RunRow
+    claim: Claim
+    records: dict[tuple[str, int, str], Record] = field(default_factory=dict)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    ended: Ended | None = None
+
+
+class MemoryJournal:
+    """Keeps runs for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Kept] = {}
+
+    async def accept(self, run: RunRow) -> Claim:
+        if run.id in self._runs:
+            raise JournalRefused(f"Run {run.id!r} is known already.", remedy="Give the new run an id of its own.")
+        claim = Claim(run.id, 1, secrets.token_hex(16))
+        self._runs[run.id] = _Kept(run, claim)
+        return claim
+
+    async def claim(self, run_id: str) -> Claim:
+        kept = self._kept(run_id)
+        if kept.ended is not None:
+            raise JournalRefused(f"Run {run_id!r} has ended: {kept.ended.state}.")
+        kept.claim = Claim(run_id, kept.claim.epoch + 1, secrets.token_hex(16))
+        return kept.claim
+
+    async def load(self, run_id: str) -> tuple[RunRow, list[Record], Ended | None]:
+        kept = self._kept(run_id)
+        return kept.row, list(kept.records.values()), kept.ended
+
+    async def record(self, claim: Claim, *records: Record) -> None:
+        kept = self._owned(claim)
+        for record in records:
+            known = kept.records.get((record.path, record.n, record.kind))
+            if known is not None and known != record:
+                raise JournalRefused(f"Run {claim.run_id!r} holds another record for {record.path!r} {record.n}.")
+        kept.records.update({(record.path, record.n, record.kind): record for record in records})
+
+    async def finish(self, claim: Claim, ended: Ended) -> None:
+        self._owned(claim).ended = ended
+
+    async def save_artifact(self, run_id: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
+        if len(content) > LARGEST_ARTIFACT:
+            raise JournalRefused(
+                f"{name!r} has {len(content):,} bytes, at most {LARGEST_ARTIFACT:,} can be kept with a run."
+            )
+        artifact = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self._kept(run_id).artifacts[artifact] = content
+        return {"artifact": artifact, "name": name, "content_type": content_type, "size": len(content)}
+
+    async def read_artifact(self, run_id: str, artifact: str) -> bytes:
+        content = self._kept(run_id).artifacts.get(artifact)
+        if content is None:
+            raise NotFound(
+                f"This run has no artifact {artifact!r}.",
+                remedy="Use the `artifact` of an earlier step's output.",
+                code="unknown_artifact",
+            )
+        return content
+
+    def _kept(self, run_id: str) -> _Kept:
+        kept = self._runs.get(run_id)
+        if kept is None:
+            raise NotFound(f"There is no run {run_id!r}.", code="unknown_run")
+        return kept
+
+    def _owned(self, claim: Claim) -> _Kept:
+        kept = self._kept(claim.run_id)
+        if kept.claim != claim:
+            raise JournalRefused(f"Run {claim.run_id!r} has another owner since.")
+        if kept.ended is not None:
+            raise JournalRefused(f"Run {claim.run_id!r} has ended: {kept.ended.state}.")
+        return kept

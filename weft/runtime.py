@@ -1,0 +1,380 @@
+"""Everything put together: the one place that knows all parts, for every face of Weft."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import platformdirs
+
+from weft import arguments, plan, source, workflow
+from weft.connections import BuiltIn, Connections, ConnectionSource, Environment, File
+from weft.embedded.local_model import LocalModel
+from weft.embedded.outbox import Outbox
+from weft.engine.events import Event, Logged, Observer
+from weft.engine.interpreter import RunFacts
+from weft.engine.reactor import Reactor, Surroundings
+from weft.engine.report import Reporter, RunReport
+from weft.errors import InvalidInputs, InvalidWorkflow, NotFound, Problem, Where
+from weft.executor import Executor, encode
+from weft.journal.base import Journal, RunRow
+from weft.journal.memory import MemoryJournal
+from weft.packs import discover
+from weft.plan import ConnectionFacts, Plan, nearest
+from weft.redaction import Redactor
+from weft.registry import Registry
+from weft.sdk import Artifacts, Connection
+from weft.types import Json, JsonObject
+from weft.workflow import Input
+
+WORKSPACE = Path("workflows")
+LOCAL_MODEL = "local-model"
+OUTBOX = "outbox"
+Progress = Callable[[str, int, int], None]
+"""Told what is being fetched, and how many bytes of how many are here."""
+
+
+class Runtime:
+    """Packs, connections, a journal and the built-in servers, ready to run workflows.
+
+    Use it as an asynchronous context manager where runs are made: leaving it stops what was started.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        registry: Registry,
+        *,
+        connections_file: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        on_progress: Progress | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self.home = home
+        self.registry = registry
+        self.redactor = Redactor()
+        self.outbox = Outbox(home / "outbox")
+        self.journal: Journal = journal if journal is not None else MemoryJournal()
+        environ = os.environ if environ is None else environ
+        self._local_model = _local_model(home, environ, on_progress)
+        types = {kind.id: kind for kind in registry.connection_types()}
+        sources: list[ConnectionSource] = [Environment(types, environ)]
+        if connections_file is not None:
+            sources.append(File(connections_file, types, environ))
+        sources.append(self._built_in())
+        self.connections = Connections(sources, self.redactor)
+        self._executor = Executor(self.connections, self.redactor, self._artifacts)
+        self._reactors: dict[str, Reactor] = {}
+        self._warming: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        home: Path | None = None,
+        packs: Sequence[Path] = (),
+        connections: Path | None = None,
+        on_progress: Progress | None = None,
+    ) -> Self:
+        """Put a runtime together from what stands on this machine.
+
+        Args:
+            home: Where state lives; left out, `WEFT_HOME` or the user's data directory.
+            packs: Directories of packs that are not installed.
+            connections: A connections file; left out, `WEFT_CONNECTIONS` or `connections.yaml` in `home`, if it is there.
+            on_progress: Told how far a download is.
+
+        Raises:
+            PackError: A pack cannot be used.
+            InvalidConnections: The connections file is not one.
+        """
+        home = home or Path(os.environ.get("WEFT_HOME") or platformdirs.user_data_path("weft"))
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        named = connections or (Path(found) if (found := os.environ.get("WEFT_CONNECTIONS")) else None)
+        usual = home / "connections.yaml"
+        return cls(
+            home,
+            discover(packs),
+            connections_file=named or (usual if usual.exists() else None),
+            on_progress=on_progress,
+        )
+
+    def _built_in(self) -> BuiltIn:
+        async def outbox_connection() -> Connection:
+            await self.outbox.start()
+            return await self.outbox.connection()
+
+        return BuiltIn(
+            {
+                LOCAL_MODEL: (
+                    ConnectionFacts(LOCAL_MODEL, "model_provider", "built in", "openai"),
+                    self._local_model.connection,
+                ),
+                OUTBOX: (ConnectionFacts(OUTBOX, "smtp", "built in"), outbox_connection),
+            }
+        )
+
+    def _artifacts(self, run_id: str) -> Artifacts:
+        return _RunArtifacts(self.journal, run_id)
+
+    # ---- documents
+    def find_workflow(self, name_or_path: str) -> Path:
+        """Return the file of a workflow: a path, a name in the workspace, or a pack's example.
+
+        Raises:
+            NotFound: There is none; the nearest name is told.
+        """
+        path = Path(name_or_path)
+        if path.suffix in {".yaml", ".yml"} or path.is_file():
+            if path.is_file():
+                return path
+            raise NotFound(f"There is no file {name_or_path}.", code="unknown_workflow", remedy=self._near(path.stem))
+        here = WORKSPACE / f"{name_or_path}.yaml"
+        if here.is_file():
+            return here
+        example = self.registry.workflows().get(name_or_path)
+        if example is not None:
+            return example
+        raise NotFound(
+            f"There is no workflow {name_or_path!r}, neither in {WORKSPACE}/ nor in a pack.",
+            code="unknown_workflow",
+            remedy=self._near(name_or_path),
+        )
+
+    def _near(self, name: str) -> str | None:
+        known = {*self.registry.workflows(), *(file.stem for file in WORKSPACE.glob("*.yaml"))}
+        close = nearest(name, known)
+        return f"Did you mean {close!r}?" if close else f"There are: {', '.join(sorted(known))}." if known else None
+
+    def compile(self, path: Path) -> Plan:
+        """Read a workflow and check it against packs and connections.
+
+        Raises:
+            InvalidDocument: It has faults; all are in `problems`.
+        """
+        document = source.read_file(path)
+        return plan.compile(workflow.load(document), document, self.registry, connections=self.connections.facts)
+
+    def inputs(self, planned: Plan, given: Mapping[str, Json], *, text: bool = False) -> JsonObject:
+        """Check the inputs of a run and fill in their defaults.
+
+        Args:
+            planned: What is to run.
+            given: Values by name.
+            text: The values are texts from a command line, and are read by the declared types.
+
+        Raises:
+            InvalidInputs: They do not fit; every fault is told.
+        """
+        declared = planned.workflow.inputs
+        parameters = arguments.of_inputs(declared)
+        values = {name: _read(declared.get(name), value) if text else value for name, value in given.items()}
+        problems = arguments.check(parameters, values)
+        if problems:
+            raise InvalidInputs(problems=[_about_input(problem, planned) for problem in problems])
+        return arguments.with_defaults(parameters, values)
+
+    # ---- runs
+    async def run(
+        self,
+        planned: Plan,
+        inputs: JsonObject,
+        observer: Observer | None = None,
+        *,
+        run_id: str | None = None,
+        watched: bool = False,
+    ) -> RunReport:
+        """Run a plan to its end and return its report; a failed step is a report, not an exception.
+
+        Args:
+            planned: What to follow.
+            inputs: As `inputs()` returned them.
+            observer: Told of every event.
+            run_id: The run's id; left out, a new one that grows with time.
+            watched: Whether to show output while it is being made.
+
+        Raises:
+            InvalidWorkflow: The plan holds something that this journal cannot run.
+            NotFound: A connection that the plan names is not there.
+        """
+        _refuse_unrunnable(planned)
+        self._refuse_without_connections(planned)
+        run_id = run_id or new_run_id()
+        row = RunRow(run_id, planned.workflow.name, encode(inputs), "null", time.time())
+        claim = await self.journal.accept(row)
+        reporter = Reporter(inputs, {_path_of(step): (step.uses, step.title) for step in planned.every_step()})
+
+        def observe(event: Event) -> None:
+            reporter(event)
+            if observer is not None:
+                observer(event)
+
+        facts = RunFacts(run_id, row.started_at, json.loads(row.inputs))
+        around = Surroundings(self.journal, self._executor)
+        reactor = self._reactors[run_id] = Reactor(planned, facts, claim, around, observe, watched=watched)
+        self._warm(planned)
+        try:
+            with _told(run_id, observe, self.redactor):
+                await reactor.run()
+        finally:
+            del self._reactors[run_id]
+        return reporter.report()
+
+    def cancel(self, run_id: str) -> None:
+        """Ask a run to stop after what must not be cut off; ask again to stop it at once."""
+        reactor = self._reactors.get(run_id)
+        if reactor is not None:
+            reactor.cancel()
+
+    def _refuse_without_connections(self, planned: Plan) -> None:
+        missing = [problem for problem in planned.warnings if problem.code == "unknown_connection"]
+        if missing:
+            raise NotFound(problems=missing)
+
+    def _warm(self, planned: Plan) -> None:
+        """Let actions with a slow start begin it in a thread, while the first step is being prepared."""
+        for warm in {step.action.load().warm for step in planned.every_step() if step.action is not None}:
+            if warm is not None:
+                task = asyncio.create_task(_in_background(warm))
+                self._warming.add(task)
+                task.add_done_callback(self._warming.discard)
+
+    # ---- the end
+    async def close(self) -> None:
+        """Stop what was started."""
+        if self._warming:
+            await asyncio.wait(self._warming)
+        await self._local_model.stop()
+        await self.outbox.stop()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _RunArtifacts:
+    """The artifacts of one run, as an action sees them."""
+
+    def __init__(self, journal: Journal, run_id: str) -> None:
+        self._journal = journal
+        self._run_id = run_id
+
+    async def save(self, content: bytes, *, name: str, content_type: str) -> JsonObject:
+        return await self._journal.save_artifact(self._run_id, content, name=name, content_type=content_type)
+
+    async def read(self, artifact: str) -> bytes:
+        return await self._journal.read_artifact(self._run_id, artifact)
+
+
+def new_run_id() -> str:
+    """Return a new id; ids grow with time, so that a database appends them."""
+    return f"{time.time_ns() // 1_000_000:012x}-{secrets.token_hex(5)}"
+
+
+def _local_model(home: Path, environ: Mapping[str, str], on_progress: Progress | None) -> LocalModel:
+    gguf = environ.get("WEFT_LOCAL_MODEL")
+
+    def progress(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress("model weights", done, total)
+
+    return LocalModel(home, gguf=Path(gguf) if gguf else None, progress=progress)
+
+
+async def _in_background(warm: Callable[[], object]) -> None:
+    try:
+        await asyncio.to_thread(warm)
+    except Exception:
+        # The step that needs it will meet the same fault and tell it in its own words.
+        logging.getLogger("weft.runtime").warning("warming_failed", exc_info=True)
+
+
+def _path_of(step: plan.PlannedStep) -> str:
+    """Return the path under which the reactor tells of a step, without the turns of loops."""
+    parts = [f"@{part}" if part in {"finally", "on_failure", "on_error"} else part for part in step.name.split("/")]
+    return "/" + "/".join(parts)
+
+
+def _read(declared: Input | None, value: Json) -> Json:
+    """Return what a text from the command line means: itself for text, JSON for every other type."""
+    if declared is None or declared.type == "string" or not isinstance(value, str):
+        return value
+    try:
+        read: Json = json.loads(value)
+    except ValueError:
+        return value
+    return read
+
+
+def _about_input(problem: Problem, planned: Plan) -> Problem:
+    name = (problem.where.field or "").split("[")[0].split(".")[0]
+    place = planned.source.where(("inputs", name), key=True) if name in planned.workflow.inputs else Where()
+    where = Where(place.file, place.line, place.column, None, f"inputs.{problem.where.field}")
+    code = "unknown_input" if problem.code == "unknown_name" else problem.code
+    return Problem(code, problem.message, problem.remedy, where, problem.severity)
+
+
+def _refuse_unrunnable(planned: Plan) -> None:
+    """Refuse what the language has and this journal cannot run, rather than leave it out in silence."""
+    problems = [
+        Problem("not_runnable", f"{what} is checked, but cannot be run by this version.", None, where)
+        for what, where in _unrunnable(planned)
+    ]
+    if problems:
+        raise InvalidWorkflow(problems=problems)
+
+
+def _unrunnable(planned: Plan) -> list[tuple[str, Where]]:
+    document, found = planned.workflow, []
+    for key, value in (("concurrency", document.concurrency), ("budget", document.budget)):
+        if value is not None:
+            found.append((f"`{key}`", planned.source.where((key,), key=True)))
+    if document.on_failure and document.on_failure.workflow:
+        found.append(("`on_failure.workflow`", planned.source.where(("on_failure", "workflow"), key=True)))
+    for step in planned.every_step():
+        if step.kind in {"workflow", "approval"}:
+            found.append((f"A step of kind {step.kind}", step.where()))
+        if step.timeout_s is not None and (step.kind != "action" or step.for_each is not None):
+            found.append(("`timeout` of a group, loop or wait", step.where()))
+    return found
+
+
+class _Teller(logging.Handler):
+    """Passes on what actions of one run log."""
+
+    def __init__(self, run_id: str, observe: Observer, redactor: Redactor) -> None:
+        super().__init__(logging.INFO)
+        self._run_id = run_id
+        self._observe = observe
+        self._redactor = redactor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "run_id", None) == self._run_id:
+            path = str(getattr(record, "path", ""))
+            self._observe(Logged(path, self._redactor.text(record.getMessage())))
+
+
+@contextlib.contextmanager
+def _told(run_id: str, observe: Observer, redactor: Redactor) -> Iterator[None]:
+    logger = logging.getLogger("weft.action")
+    teller = _Teller(run_id, observe, redactor)
+    logger.addHandler(teller)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
