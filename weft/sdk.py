@@ -8,7 +8,8 @@ An action is a module `actions/<id>.py` beside a manifest `manifests/<id>.yaml`.
   It returns the output, a JSON value, and fails by raising `ActionError`;
 - optionally `check(arguments)`, a pure function from arguments to problems, for rules that the manifest cannot
   state. `weft validate` calls it with the arguments that are known before a run, the executor with all of them;
-- optionally `attempts(arguments)`, a pure function from arguments to the chain of variants to try.
+- optionally `attempts(arguments)`, a pure function from arguments to the chain of variants to try;
+- optionally `warm()`, called in a thread ahead of the first step to import what is slow.
 """
 
 from __future__ import annotations

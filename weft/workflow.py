@@ -1,167 +1,668 @@
-"""What a workflow document says, as frozen models; how it reads them from YAML."""
+"""What a workflow document says: models, reader, the rules of one document alone, JSON Schema.
+
+`load` gives a model whose parts agree with each other, or every problem with its place. Expressions are texts here;
+what they refer to, and whether actions and connections exist, is for the plan to find out.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from weft.types import Json, JsonObject, Name
+from weft import publishing, validation, wording
+from weft.errors import InvalidWorkflow, Problem, Where
+from weft.redaction import MASK, PATTERNS
+from weft.source import Source
+from weft.types import DocumentPath, Json, JsonObject, Name
+from weft.validation import Findings
+from weft.values import ValueCheck, pattern_fault
 
-Duration = Annotated[str, StringConstraints(pattern=r"^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$", max_length=32)]
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)"
+_DURATION = rf"(?:{_PART})+"
+_LONGEST_S = 3650 * 86400.0
+_NAME = re.compile(r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*")
+
+
+def seconds(duration: str) -> float:
+    """Return the length of a duration such as `1h30m` in seconds.
+
+    Raises:
+        ValueError: It is no duration.
+    """
+    if len(duration) > 32 or not re.fullmatch(_DURATION, duration):
+        raise ValueError("not a duration")
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h|d)", duration)
+    return sum(float(count) * _UNITS[unit] for count, unit in parts)
+
+
+def _duration(text: str) -> str:
+    try:
+        length = seconds(text)
+    except ValueError:
+        raise PydanticCustomError("duration", "must be a duration such as 90s, 5m or 1h30m") from None
+    if length > _LONGEST_S:
+        raise PydanticCustomError("duration", "must be a duration of at most 3650d")
+    return text
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text
+
+
+def _duration_or_template(text: str) -> str:
+    return text if _is_template(text) else _duration(text)
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the instant that a text names in ISO 8601, None when it names none or has no offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def _instant(text: str) -> str:
+    if _moment(text) is None:
+        raise PydanticCustomError("instant", "must be an instant with offset such as 2026-03-01T08:00:00+01:00")
+    return text
+
+
+def _instant_or_template(text: str) -> str:
+    return text if _is_template(text) else _instant(text)
+
+
+_DURATION_SCHEMA: JsonObject = {"type": "string", "pattern": f"^{_DURATION}$", "examples": ["90s", "5m", "1h30m"]}
+_INSTANT_SCHEMA: JsonObject = {"type": "string", "format": "date-time"}
+_TEMPLATE_SCHEMA: JsonObject = {"type": "string", "pattern": r"\{[{%]"}
+
+Duration = Annotated[str, AfterValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """`90s`, `5m`, `1h30m`: numbers with units ms, s, m, h, d, added up."""
+
+TemplatedDuration = Annotated[
+    str, AfterValidator(_duration_or_template), WithJsonSchema({"anyOf": [_DURATION_SCHEMA, _TEMPLATE_SCHEMA]})
+]
+"""A duration, or a template that gives one."""
+
+Instant = Annotated[str, AfterValidator(_instant), WithJsonSchema(_INSTANT_SCHEMA)]
+"""An instant of ISO 8601 with its offset."""
+
+TemplatedInstant = Annotated[
+    str, AfterValidator(_instant_or_template), WithJsonSchema({"anyOf": [_INSTANT_SCHEMA, _TEMPLATE_SCHEMA]})
+]
+"""An instant, or a template that gives one."""
 
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=65_536)]
 """One expression; the surrounding `{{ }}` may be left out."""
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Input(Model):
     """A value that a run is given: what the form asks for and the trigger may supply."""
 
     type: Literal["string", "integer", "number", "boolean", "array", "object"] = "string"
-    title: str | None = None
-    description: str | None = None
+    """The JSON type of its value."""
+    title: str | None = Field(default=None, min_length=1, max_length=60)
+    """How the form calls it."""
+    description: str | None = Field(default=None, min_length=1)
+    """What it is for."""
     required: bool = False
+    """Whether a run must be given it."""
     default: Json | None = None
-    enum: list[Json] | None = Field(None, min_length=1)
+    """What it is when it is not given."""
+    enum: list[Json] | None = Field(default=None, min_length=1)
+    """The only values allowed."""
     minimum: int | float | None = None
+    """The least number allowed."""
     maximum: int | float | None = None
+    """The greatest number allowed."""
     pattern: str | None = None
+    """A regular expression that the whole text must match."""
 
 
 class Schedule(Model):
     """When to start: a cron line or an interval, in a named zone, with stated policies."""
 
     cron: str | None = None
+    """Five fields: minute, hour, day of month, month, day of week."""
     every: Duration | None = None
+    """The time from one start to the next."""
     timezone: str
-    start: str | None = None  #: ISO 8601 with offset
-    end: str | None = None
+    """The IANA name of the zone that cron speaks of: `Europe/Zurich`."""
+    start: Instant | None = None
+    """No start before this instant."""
+    end: Instant | None = None
+    """No start after this instant."""
     jitter: Duration | None = None
+    """Each start is put off by a time up to this one."""
     catch_up: Literal["none", "last", "all"] = "last"
+    """Which starts are made up for that fell into a time when nothing ran."""
     grace: Duration | None = None
+    """How late a start may be made up for."""
     overlap: Literal["skip", "queue", "cancel", "allow"] = "skip"
+    """What happens to a start while the run before goes on; `cancel` ends that run."""
     inputs: JsonObject = Field(default_factory=dict)
+    """The inputs of these runs."""
 
 
 class Webhook(Model):
     """A start by an HTTP request, signed by the connection's secret."""
 
     connection: Name
+    """Whose secret signs the requests."""
     style: Literal["standard", "github", "slack", "stripe"] = "standard"
+    """How the sender signs."""
     synchronous: bool = False
+    """Whether the answer waits for the run and holds its outputs."""
     inputs: JsonObject = Field(default_factory=dict)
+    """The inputs of these runs; expressions see the request as `trigger`."""
 
 
 class Triggers(Model):
+    """The clock and the requests that start runs."""
+
     schedule: list[Schedule] = Field(default_factory=list)
+    """Starts by the clock."""
     webhook: list[Webhook] = Field(default_factory=list)
+    """Starts by HTTP requests."""
 
 
 class Retry(Model):
     """Another try of the whole step; for actions that bring retries of their own, use those."""
 
-    attempts: int = Field(ge=1, le=100)  #: in all, the first included
+    attempts: int = Field(ge=1, le=100)
+    """How many in all, the first included."""
     backoff: Duration = "1s"
-    factor: float = Field(2.0, ge=1, le=10)
+    """The wait before the second attempt."""
+    factor: float = Field(default=2.0, ge=1, le=10)
+    """By how much each wait is longer than the one before."""
     max_backoff: Duration = "5m"
+    """The longest wait."""
     jitter: bool = True
-    on: list[str] | None = None  #: kinds of error; left out: those that say that a retry may help
+    """Whether waits vary, so that many runs do not try again at once."""
+    on: list[str] | None = Field(default=None, min_length=1)
+    """The kinds of error to try again after; left out: those that say that it may help."""
 
 
 class Wait(Model):
     """A pause for a duration or until an instant; exactly one of the two."""
 
-    duration: str | None = Field(None, alias="for")
-    until: str | None = None
+    duration: TemplatedDuration | None = Field(default=None, alias="for")
+    """How long."""
+    until: TemplatedInstant | None = None
+    """Until when."""
 
 
 class Approval(Model):
     """A question to people, answered once."""
 
-    message: str
+    message: str = Field(min_length=1)
+    """What is asked; a template."""
     who: list[str] = Field(default_factory=list)
-    deadline: str | None = None
+    """Who may answer; empty: everybody who may see the run."""
+    deadline: TemplatedDuration | None = None
+    """How long the answer may take."""
     default: Literal["approve", "reject"] | None = None
+    """The answer when the deadline has passed; left out: the step fails."""
 
 
 class Step(Model):
     """One unit of a workflow: an action, a child workflow, a group, a wait or an approval."""
 
     id: Name
-    title: str | None = None
-    uses: str | None = None  #: an action's id, or `workflow:<name>`
+    """Its name, by which others speak of it: `steps.<id>.output`."""
+    title: str | None = Field(default=None, min_length=1)
+    """How people call it."""
+    uses: str | None = None
+    """An action's id, or `workflow:<name>`."""
     connection: Name | None = None
-    connections: dict[Name, Name] = Field(default_factory=dict)  #: provider → connection, for a chain of fallbacks
+    """The connection that the action uses."""
+    connections: dict[Name, Name] = Field(default_factory=dict)
+    """Provider → connection, for a chain of fallbacks."""
     arguments: JsonObject = Field(default_factory=dict, alias="with")
-    steps: list[Step] | None = Field(None, min_length=1)
+    """What the action or workflow is given; texts may be templates."""
+    steps: list[Step] | None = Field(default=None, min_length=1)
+    """The steps of a group."""
     wait: Wait | None = None
+    """A pause."""
     approval: Approval | None = None
-    needs: list[Name] | None = None  #: left out: the step before it in the list
-    condition: bool | Expression | None = Field(None, alias="if")
+    """A question to people."""
+    needs: list[Name] | None = None
+    """The steps of the same list that must be settled before; left out: the one before it."""
+    condition: bool | Expression | None = Field(default=None, alias="if")
+    """Whether it runs at all; otherwise it is skipped."""
     for_each: Expression | list[Json] | None = None
-    max_parallel: int | None = Field(None, ge=1)
+    """The items that it runs for, once each, with `item` and `index`."""
+    max_parallel: int | None = Field(default=None, ge=1)
+    """How many items may run at once."""
     retry: Retry | None = None
+    """When and how often it is tried again."""
     timeout: Duration | None = None
+    """How long it may take, all attempts together."""
     on_error: Literal["fail", "continue"] | ErrorSteps = "fail"
-    delivery: Literal["at_least_once", "at_most_once"] | None = None  #: for actions with `effects: send`
+    """What its failure means: the run fails, goes on, or goes on after other steps."""
+    delivery: Literal["at_least_once", "at_most_once"] | None = None
+    """For actions that send: what to do when it is unknown whether the effect has happened."""
     disabled: bool = False
+    """Whether it is skipped."""
 
 
 class ErrorSteps(Model):
     """Steps that run when the step has failed; the run then goes on."""
 
     steps: list[Step] = Field(min_length=1)
+    """The steps."""
 
 
 class OnFailure(Model):
     """Who is told when the run has failed: steps, or another workflow."""
 
-    workflow: str | None = None
-    steps: list[Step] | None = Field(None, min_length=1)
+    workflow: Name | None = None
+    """The name of a workflow; it is given the failed run as input."""
+    steps: list[Step] | None = Field(default=None, min_length=1)
+    """The steps."""
 
 
 class Concurrency(Model):
     """How many runs of the same key may go on at once, and what happens to one more."""
 
-    key: str | None = None
-    limit: int = Field(1, ge=1)
+    key: str | None = Field(default=None, min_length=1)
+    """A template; runs with the same text count together. Left out: all runs of the workflow."""
+    limit: int = Field(default=1, ge=1)
+    """How many may go on at once."""
     policy: Literal["queue", "skip", "cancel"] = "queue"
+    """What happens to one more; `cancel` ends the oldest."""
 
 
 class Budget(Model):
     """Caps; a run that would pass one stops before the call."""
 
-    cost: float | None = Field(None, gt=0)
-    currency: str = "USD"
-    tokens: int | None = Field(None, ge=1)
-    steps: int | None = Field(None, ge=1)
+    cost: float | None = Field(default=None, gt=0)
+    """Money."""
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    """The currency of the cost, by its ISO 4217 code."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens read and written by models."""
+    steps: int | None = Field(default=None, ge=1)
+    """Steps started."""
     time: Duration | None = None
+    """Time from the run's start."""
 
 
 class Workflow(Model):
     """A workflow document."""
 
     name: Name
-    title: str | None = None
+    """The workflow's name, also that of its file."""
+    title: str | None = Field(default=None, min_length=1)
+    """How people call it."""
     description: str = ""
+    """What it does."""
     enabled: bool = False
+    """Whether its triggers start runs."""
     inputs: dict[Name, Input] = Field(default_factory=dict)
+    """What a run is given."""
     variables: JsonObject = Field(default_factory=dict)
+    """Values with names, for expressions: `variables.<name>`."""
     on: Triggers = Field(default_factory=Triggers)
+    """What starts runs besides people."""
     steps: list[Step] = Field(min_length=1)
+    """What a run does."""
     outputs: JsonObject = Field(default_factory=dict)
+    """What a run returns; texts may be templates."""
     final: list[Step] = Field(default_factory=list, alias="finally")
+    """Steps that run at the end, whether the run has succeeded or failed."""
     on_failure: OnFailure | None = None
+    """Who is told when the run has failed."""
     concurrency: Concurrency | None = None
+    """How many runs may go on at once."""
     budget: Budget | None = None
+    """What a run may use up."""
 
 
 Step.model_rebuild()
 ErrorSteps.model_rebuild()
 OnFailure.model_rebuild()
 Workflow.model_rebuild()
+
+
+def load(source: Source) -> Workflow:
+    """Return the workflow that a document holds.
+
+    Raises:
+        InvalidWorkflow: It breaks rules; carries every problem with its place.
+    """
+    try:
+        return validation.document(Workflow, source, InvalidWorkflow, _check)
+    except InvalidWorkflow as invalid:
+        raise InvalidWorkflow(problems=[_with_step(problem, source.value) for problem in invalid.problems]) from None
+
+
+def rule_problems(workflow: Workflow, source: Source) -> list[Problem]:
+    """Return the broken rules of a model that was built of some part of `source`."""
+    findings = Findings(source)
+    _check(workflow, findings)
+    return [_with_step(problem, source.value) for problem in findings.problems]
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be a name in a document."""
+    return _NAME.fullmatch(text) is not None and len(text) <= 64
+
+
+def json_schema() -> JsonObject:
+    """Return the JSON Schema of workflows, for completion in editors."""
+    schema = publishing.json_schema(Workflow, "Weft workflow")
+    definitions: Any = schema["$defs"]
+    definitions["Step"]["oneOf"] = [{"required": [kind]} for kind in _KINDS]
+    definitions["Wait"]["oneOf"] = [{"required": [key]} for key in ("for", "until")]
+    definitions["Schedule"]["oneOf"] = [{"required": [key]} for key in ("cron", "every")]
+    definitions["OnFailure"]["oneOf"] = [{"required": [key]} for key in ("workflow", "steps")]
+    return schema
+
+
+def _with_step(problem: Problem, value: Any) -> Problem:
+    """Return a problem that also names the step that its field belongs to, by the ids that lead there."""
+    names: list[str] = []
+    path = wording.path_of(problem.where.field or "")
+    for key, part in zip(("", *path), path, strict=False):
+        if key == "with" or not (isinstance(value, list) if isinstance(part, int) else isinstance(value, dict)):
+            break
+        value = value[part] if isinstance(part, int) else value.get(part)
+        if key in ("steps", "finally") and isinstance(value, dict) and isinstance(value.get("id"), str):
+            names.append(PATTERNS.sub(MASK, value["id"]))
+    return problem.at(Where(step="/".join(names) or None))
+
+
+def input_schema(declared: Input) -> JsonObject:
+    """Return the JSON Schema of one input's value."""
+    schema: JsonObject = {
+        "type": declared.type,
+        "enum": declared.enum,
+        "minimum": declared.minimum,
+        "maximum": declared.maximum,
+        "pattern": None if declared.pattern is None else f"^(?:{declared.pattern})$",
+    }
+    return {key: value for key, value in schema.items() if value is not None}
+
+
+# -- rules between the parts of one document, which types cannot state
+
+
+def _check(workflow: Workflow, findings: Findings) -> None:
+    for name, declared in workflow.inputs.items():
+        _check_input(("inputs", name), declared, findings)
+    for index, schedule in enumerate(workflow.on.schedule):
+        path: DocumentPath = ("on", "schedule", index)
+        _check_schedule(path, schedule, findings)
+        _check_given_inputs((*path, "inputs"), schedule.inputs, workflow.inputs, findings)
+    for index, webhook in enumerate(workflow.on.webhook):
+        _check_given_inputs(("on", "webhook", index, "inputs"), webhook.inputs, workflow.inputs, findings)
+    if workflow.on_failure is not None:
+        told = workflow.on_failure
+        _exactly_one(("on_failure",), {"workflow": told.workflow, "steps": told.steps}, findings)
+    if workflow.budget is not None and not workflow.budget.model_fields_set - {"currency"}:
+        findings.add(("budget",), "no_cap", "The budget caps nothing.", "Give 'cost', 'tokens', 'steps' or 'time'.")
+    lists: list[tuple[DocumentPath, Sequence[Step]]] = [
+        (("steps",), workflow.steps),
+        (("finally",), workflow.final),
+        (("on_failure", "steps"), (workflow.on_failure.steps if workflow.on_failure else None) or ()),
+    ]
+    _check_lists(lists, {}, findings)
+
+
+def _exactly_one(path: DocumentPath, keys: Mapping[str, Any], findings: Findings) -> None:
+    """Check that exactly one of the keys at `path` has a value."""
+    given = [key for key, value in keys.items() if value is not None]
+    if len(given) == 1:
+        return
+    message = f"{wording.label(path)} needs exactly one of {wording.choice(keys)}"
+    message += f"; it has {' and '.join(given)}." if given else "; it has none."
+    place = (*path, given[1]) if given else path
+    findings.add(place, "exactly_one", message, "Delete all but one." if given else "Add one.", key=True)
+
+
+# inputs
+
+
+def _check_input(path: DocumentPath, declared: Input, findings: Findings) -> None:
+    before = len(findings.problems)
+    for key in ("minimum", "maximum", "pattern"):
+        kinds = ("string",) if key == "pattern" else ("integer", "number")
+        if getattr(declared, key) is not None and declared.type not in kinds:
+            message = f"{key!r} means nothing for the type {declared.type}."
+            findings.add(
+                (*path, key), "constraint_without_type", message, f"It is for {wording.choice(kinds)}.", key=True
+            )
+    if declared.minimum is not None and declared.maximum is not None and declared.minimum > declared.maximum:
+        message = f"'minimum' ({declared.minimum}) is greater than 'maximum' ({declared.maximum})."
+        findings.add((*path, "minimum"), "empty_range", message, "Swap them.")
+    if declared.pattern is not None and (fault := pattern_fault(declared.pattern)):
+        findings.add((*path, "pattern"), "pattern", f"'pattern' is no regular expression: {fault}.", "Correct it.")
+    if declared.required and declared.default is not None:
+        message = "A required input is always given: its default would never be used."
+        findings.add((*path, "default"), "default", message, "Delete 'required' or 'default'.", key=True)
+    if len(findings.problems) > before:  # its own rules cannot judge its values
+        return
+    check = ValueCheck(input_schema(declared))
+    if declared.default is not None:
+        findings.add_all(check.problems(declared.default, (*path, "default")))
+    for index, value in enumerate(declared.enum or ()):
+        findings.add_all(check.problems(value, (*path, "enum", index)))
+
+
+def _check_given_inputs(
+    path: DocumentPath, given: JsonObject, declared: Mapping[str, Input], findings: Findings
+) -> None:
+    """Check the inputs that a trigger gives; templates are left to the plan."""
+    for name, value in given.items():
+        if name not in declared:
+            known = f"Inputs: {', '.join(declared)}." if declared else "Declare it under 'inputs'."
+            remedy = wording.meant(name, declared) or known
+            findings.add((*path, name), "unknown_input", f"There is no input {name!r}.", remedy, key=True)
+        elif value is not None and not _holds_template(value):
+            findings.add_all(ValueCheck(input_schema(declared[name])).problems(value, (*path, name)))
+    for name, expected in declared.items():
+        if expected.required and given.get(name) is None:
+            message = f"The input {name!r} is required; these runs would not have it."
+            findings.add(path, "missing_input", message, f"Give {name!r} here, or a default.", key=True)
+
+
+def _holds_template(value: Json) -> bool:
+    if isinstance(value, str):
+        return _is_template(value)
+    if isinstance(value, dict):
+        return any(_holds_template(item) for item in value.values())
+    return isinstance(value, list) and any(_holds_template(item) for item in value)
+
+
+# schedules
+
+
+def _check_schedule(path: DocumentPath, schedule: Schedule, findings: Findings) -> None:
+    _exactly_one(path, {"cron": schedule.cron, "every": schedule.every}, findings)
+    if schedule.cron is not None and (wrong := _cron_fault(schedule.cron)):
+        remedy = "Write minute, hour, day of month, month, day of week: '0 8 * * 1-5'."
+        findings.add((*path, "cron"), "cron", f"'cron' is not a cron line: {wrong}.", remedy)
+    if schedule.every is not None and seconds(schedule.every) < 1:
+        findings.add((*path, "every"), "interval", "'every' must be at least 1s.")
+    zones = _zones()
+    if schedule.timezone not in zones:
+        message = f"There is no time zone {wording.shown(schedule.timezone)}."
+        remedy = wording.meant(schedule.timezone, zones) or "Write an IANA name such as Europe/Zurich or UTC."
+        findings.add((*path, "timezone"), "timezone", message, remedy)
+    start, end = (_moment(text) if text else None for text in (schedule.start, schedule.end))
+    if start and end and start >= end:
+        findings.add((*path, "end"), "empty_range", "'end' is not after 'start'.", "Swap them.")
+
+
+def _cron_fault(line: str) -> str | None:
+    """Return what is wrong with a cron line."""
+    if len(line.split()) != 5:
+        return f"it has {len(line.split())} fields, not 5"
+    try:
+        next(CronSim(line, datetime(2024, 1, 1)))  # noqa: DTZ001 - any instant will do; the zone is not in question
+    except CronSimError as error:
+        return str(error)[:1].lower() + str(error)[1:]
+    except StopIteration:
+        return "it names no instant in the next fifty years"
+    return None
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+# steps
+
+_KINDS = ("uses", "steps", "wait", "approval")
+_ACTION_ONLY = ("connection", "connections", "delivery")
+_FITS: dict[str, tuple[str, ...]] = {
+    "with": ("uses",),
+    "connection": ("uses",),
+    "connections": ("uses",),
+    "delivery": ("uses",),
+    "retry": ("uses", "steps"),
+    "timeout": ("uses", "steps"),
+    "for_each": ("uses", "steps", "approval"),
+    "max_parallel": ("uses", "steps", "approval"),
+}
+"""Key → the kinds of step that it means something for; keys not listed fit every kind."""
+
+_FIELDS = {"with": "arguments"}
+_USES = re.compile(r"(?:workflow:)?[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*")
+
+
+def _check_lists(
+    lists: Sequence[tuple[DocumentPath, Sequence[Step]]], outer: Mapping[str, DocumentPath], findings: Findings
+) -> None:
+    """Check lists of steps whose ids stand side by side in records, and all lists inside them.
+
+    Args:
+        lists: Path and steps of each list; `steps` of a group and of its `on_error` share their records' names.
+        outer: The ids around them, each with the path of its step.
+        findings: Where problems go.
+    """
+    seen: dict[str, DocumentPath] = {}
+    for path, steps in lists:
+        for index, step in enumerate(steps):
+            place = (*path, index)
+            taken = seen.get(step.id) or outer.get(step.id)
+            if taken is not None:
+                line = findings.source.where((*taken, "id")).line
+                message = f"The id {step.id!r} is taken already, in line {line}; 'steps.{step.id}' would be ambiguous."
+                findings.add((*place, "id"), "duplicate_id", message, "Rename one of them.")
+            seen.setdefault(step.id, place)
+            _check_step(place, step, findings)
+        _check_needs(path, steps, findings)
+    for path, steps in lists:
+        for index, step in enumerate(steps):
+            inner = list(_inner_lists((*path, index), step))
+            _check_lists(inner, {**outer, **seen}, findings)
+
+
+def _inner_lists(path: DocumentPath, step: Step) -> Iterator[tuple[DocumentPath, Sequence[Step]]]:
+    if step.steps:
+        yield (*path, "steps"), step.steps
+    if isinstance(step.on_error, ErrorSteps):
+        yield (*path, "on_error", "steps"), step.on_error.steps
+
+
+def _check_step(path: DocumentPath, step: Step, findings: Findings) -> None:
+    _exactly_one(path, {kind: getattr(step, kind) for kind in _KINDS}, findings)
+    kinds = [kind for kind in _KINDS if getattr(step, kind) is not None]
+    given = step.model_fields_set
+    for key, fitting in _FITS.items():
+        if _FIELDS.get(key, key) in given and kinds and not set(kinds) & set(fitting):
+            message = f"{key!r} means nothing for a step with {kinds[0]!r}."
+            findings.add((*path, key), "key_without_kind", message, f"It is for {wording.choice(fitting)}.", key=True)
+    if step.uses is not None:
+        _check_uses(path, step, findings)
+    if step.max_parallel is not None and step.for_each is None:
+        findings.add(
+            (*path, "max_parallel"), "needs_for_each", "'max_parallel' needs 'for_each'.", "Delete it.", key=True
+        )
+    if step.wait is not None:
+        _exactly_one((*path, "wait"), {"for": step.wait.duration, "until": step.wait.until}, findings)
+    if step.approval is not None and step.approval.default is not None and step.approval.deadline is None:
+        message = "'default' is for when the deadline has passed; there is no 'deadline'."
+        findings.add((*path, "approval", "default"), "needs_deadline", message, "Add 'deadline'.", key=True)
+    if step.timeout is not None and seconds(step.timeout) <= 0:
+        findings.add((*path, "timeout"), "timeout", "'timeout' must be more than 0s.")
+
+
+def _check_uses(path: DocumentPath, step: Step, findings: Findings) -> None:
+    uses = step.uses or ""
+    if not _USES.fullmatch(uses):
+        message = f"'uses' must be an action's id or workflow:<name>, not {wording.shown(uses)}."
+        findings.add((*path, "uses"), "uses", message)
+    elif uses.startswith("workflow:"):
+        for key in _ACTION_ONLY:
+            if key in step.model_fields_set:
+                message = f"{key!r} means nothing for a child workflow: its own steps have it."
+                findings.add((*path, key), "key_without_kind", message, "Delete it.", key=True)
+    if step.connection is not None and step.connections:
+        message = "'connection' and 'connections' exclude each other."
+        findings.add((*path, "connections"), "excludes", message, "Delete one of them.", key=True)
+
+
+def _check_needs(path: DocumentPath, steps: Sequence[Step], findings: Findings) -> None:
+    """Check that steps need siblings only, and that no step needs itself by way of others."""
+    ids = [step.id for step in steps]
+    for index, step in enumerate(steps):
+        for position, needed in enumerate(step.needs or ()):
+            place = (*path, index, "needs", position)
+            if needed not in ids:
+                message = f"There is no step {needed!r} in this list."
+                remedy = wording.meant(needed, ids) or "'needs' names steps of the same list."
+                findings.add(place, "unknown_step", message, remedy)
+            elif needed in (step.needs or ())[:position]:
+                findings.add(place, "duplicate_need", f"{needed!r} stands here twice.", "Delete one of them.")
+    if cycle := _cycle(steps):
+        index = ids.index(cycle[0])
+        chain = " → ".join([*cycle, cycle[0]])
+        implied = [step.id for step in steps if step.id in cycle and step.needs is None]
+        remedy = "Take one of them out of 'needs'."
+        if implied:
+            remedy = f"{implied[0]!r} has no 'needs', so it needs the step before it; write 'needs: []' if it does not."
+        where = (*path, index, "needs") if steps[index].needs is not None else (*path, index)
+        findings.add(where, "cycle", f"These steps wait for each other: {chain}.", remedy, key=True)
+
+
+def _cycle(steps: Sequence[Step]) -> list[str]:
+    """Return the ids of steps each of which needs the next, and the last one the first; empty if there are none."""
+    needs: dict[str, list[str]] = {}
+    for index, step in enumerate(steps):
+        before = [steps[index - 1].id] if index else []
+        needs.setdefault(step.id, list(step.needs) if step.needs is not None else before)
+    settled: set[str] = set()
+    for first in needs:
+        trail: list[str] = []
+        pending = [iter([first])]  # a stack of our own: a list may be longer than Python's recursion is deep
+        while pending:
+            following = next(pending[-1], None)
+            if following is None:
+                pending.pop()
+                if trail:
+                    settled.add(trail.pop())
+            elif following in trail:
+                return trail[trail.index(following) :]
+            elif following in needs and following not in settled:
+                trail.append(following)
+                pending.append(iter(needs[following]))
+    return []

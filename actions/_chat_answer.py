@@ -1,0 +1,141 @@
+"""From LiteLLM's response to the output that is on record."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, Literal
+
+from weft.sdk import Attempt, Json, JsonObject
+
+from . import _litellm
+from ._chat_errors import Call, Kind
+
+Outcome = Literal["complete", "truncated", "tool_calls", "filtered", "refused"]
+
+_CONTENT: Final = ("content", "tool_calls", "function_call", "audio", "images")
+"""Members of a message that answer something."""
+
+_NOTHING: Final[dict[Outcome, Kind]] = {
+    "filtered": Kind.CONTENT_FILTER,
+    "refused": Kind.REFUSED,
+    "truncated": Kind.TRUNCATED,
+}
+"""What an answer without content is called, by how it ended."""
+
+
+def response_of(answer: JsonObject) -> Any:
+    """Return LiteLLM's response for a completion in OpenAI's shape, made as LiteLLM makes it without streaming."""
+    litellm = _litellm.load()
+    return litellm.utils.convert_to_model_response_object(
+        response_object=answer, model_response_object=litellm.ModelResponse()
+    )
+
+
+def sum_of(chunks: list[Any], messages: Any) -> Any:
+    """Return LiteLLM's sum of a stream in another shape than OpenAI's, without what it does not add otherwise."""
+    litellm = _litellm.load()
+    response = litellm.stream_chunk_builder(chunks, messages=messages)
+    usage = response.usage
+    if getattr(usage, "cost", None) is not None:  # its own estimate; what we say of cost stands in `weft`
+        del usage.cost
+    if usage.completion_tokens_details and not usage.completion_tokens_details.reasoning_tokens:
+        usage.completion_tokens_details.reasoning_tokens = None
+    return response
+
+
+def whole(exchange: _litellm.Exchange) -> JsonObject | None:
+    """Return the completion of a server that was asked for a stream and sent everything at once."""
+    try:
+        answer = json.loads(bytes(exchange.body))
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) and isinstance(answer.get("choices"), list) else None
+
+
+def output_of(response: Any, call: Call) -> tuple[JsonObject, Outcome]:
+    """Return the completion as documented, and how its first choice ended.
+
+    Raises:
+        ActionError: There is no choice, or nothing in any of them.
+    """
+    output: JsonObject = response.model_dump(exclude_none=True)
+    choices = output.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise call.fail(Kind.BAD_RESPONSE, status=200)
+    _tidy(output)
+    outcomes = [_tidied(choice) for choice in choices]
+    if not any(has_content for _, has_content in outcomes):
+        raise call.fail(_NOTHING.get(outcomes[0][0], Kind.EMPTY_RESPONSE), status=200)
+    return output, outcomes[0][0]
+
+
+def _tidied(choice: Any) -> tuple[Outcome, bool]:
+    """Put a choice into the documented shape; return how it ended, and whether it has any content."""
+    message = choice.setdefault("message", {})
+    outcome = _outcome(choice, message)
+    has_content = any(message.get(name) for name in _CONTENT)
+    for made in message.get("tool_calls") or ():
+        made.pop("index", None)  # of a stream's events, not of calls
+    (choice.get("provider_specific_fields") or {}).pop("native_finish_reason", None)  # a stream has none
+    for part in (choice, message):
+        _tidy(part)
+    message.setdefault("content", None)
+    return outcome, has_content
+
+
+def _outcome(choice: dict[str, Any], message: dict[str, Any]) -> Outcome:
+    finish = choice.get("finish_reason")
+    further = message.get("provider_specific_fields") or {}
+    if finish == "content_filter":
+        return "filtered"
+    if not message.get("content") and (message.get("refusal") or further.get("refusal")):
+        return "refused"
+    if message.get("tool_calls") or message.get("function_call"):
+        return "tool_calls"
+    return "truncated" if finish == "length" else "complete"
+
+
+def _tidy(part: dict[str, Any]) -> None:
+    """Remove what LiteLLM adds without content, such as `annotations: []` and `provider_specific_fields: {}`."""
+    for name, value in list(part.items()):
+        vendor = isinstance(value, dict) and name == "provider_specific_fields"
+        kept = {key: item for key, item in value.items() if item is not None} if vendor else value
+        if kept in ([], {}):
+            del part[name]
+        else:
+            part[name] = kept
+
+
+def cost_of(response: Any, provider: str, model: str, *, public: bool) -> Json:
+    """Return what LiteLLM's list of prices makes of the answer's tokens, or "unknown".
+
+    It is unknown for a server of one's own, whatever its models are called, for models without a price, and when the
+    provider did not count the tokens. Nothing is ever free by accident.
+    """
+    litellm = _litellm.load()
+    usage = getattr(response, "usage", None)
+    if not public or not usage or not usage.total_tokens:
+        return "unknown"
+    try:
+        amount = litellm.completion_cost(completion_response=response, model=model, custom_llm_provider=provider)
+    except Exception:  # noqa: BLE001  LiteLLM raises many things for a model without a price
+        return "unknown"
+    return {"amount": float(amount), "currency": "USD"} if amount and amount > 0 else "unknown"
+
+
+def attempts_of(previous: tuple[Attempt, ...], variant: str, status: int | None, ms: int) -> list[Json]:
+    """Return the record of the attempts so far, this one the last."""
+    made: list[Json] = [
+        {
+            "model": attempt.variant,
+            "try": attempt.number,
+            "status": attempt.status,
+            "kind": attempt.kind,
+            "ms": attempt.ms,
+            "waited_s": attempt.waited_s,
+        }
+        for attempt in previous
+    ]
+    number = 1 + sum(attempt.variant == variant for attempt in previous)
+    made.append({"model": variant, "try": number, "status": status, "kind": "ok", "ms": ms, "waited_s": 0.0})
+    return made

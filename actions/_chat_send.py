@@ -1,0 +1,171 @@
+"""One request to a model: fitted to it, sent once, its answer taken whole or as a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.sdk import ActionContext, ActionError, Connection, JsonObject
+
+from . import _litellm
+from ._chat_answer import response_of, sum_of, whole
+from ._chat_arguments import Arguments
+from ._chat_errors import Call, Kind
+from ._chat_request import Route, controls, keywords, refused, supported, unsupported
+from ._chat_stream import Events
+
+
+@dataclass
+class Request:
+    """One request to a model."""
+
+    arguments: Arguments
+    connection: Connection
+    call: Call
+    route: Route
+    given: JsonObject
+    extra: JsonObject
+    exchange: _litellm.Exchange
+    dropped: list[str] = field(default_factory=list)
+
+    @property
+    def provider(self) -> str:
+        return self.arguments.provider
+
+    @property
+    def model(self) -> str:
+        return self.arguments.model
+
+    def refit(self) -> None:
+        """Leave out what the model does not take, or refuse it, as the connection says."""
+        if forbidden := controls(self.extra):
+            raise self.call.unsent(
+                Kind.INVALID_REQUEST,
+                f"{forbidden[0]!r} cannot be set in Additional Parameters.",
+                "It steers LiteLLM and is no member of the request's body.",
+            )
+        self._leave_out(list(unsupported(self.provider, self.model, self.given)))
+
+    def _leave_out(self, names: list[str]) -> None:
+        if not names:
+            return
+        if self.connection.get("unsupported_parameters") != "drop":
+            listed = ", ".join(map(repr, names))
+            raise self.call.unsent(
+                Kind.UNSUPPORTED_PARAMETER,
+                f"Model {self.model!r} of provider {self.provider!r} does not take {listed}.",
+                f"Remove it, or set unsupported_parameters: drop in connection {self.connection.name!r}.",
+            )
+        for name in names:
+            del self.given[name]
+        self.dropped += names
+        if "tools" in names:  # these say nothing without tools, and providers refuse them then
+            self._leave_out([name for name in ("parallel_tool_calls", "tool_choice") if name in self.given])
+        if "logprobs" in names:
+            self._leave_out([name for name in ("top_logprobs",) if name in self.given])
+
+    async def answer(self, context: ActionContext) -> Any:
+        """Send the request and return LiteLLM's response."""
+        token = _litellm.exchange.set(self.exchange)
+        litellm = _litellm.load()
+        try:
+            try:
+                return await self._send(context)
+            except litellm.UnsupportedParamsError:
+                names = list(refused(self.provider, self.model, self.given))
+                if self.exchange.requests or not names:
+                    raise
+                self._leave_out(names)
+                return await self._send(context)
+        except (ActionError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001  LiteLLM raises whatever it comes by; the exchange has the facts
+            failure = self._failure(error)
+        finally:
+            _litellm.exchange.reset(token)
+        raise failure
+
+    def _failure(self, error: Exception) -> ActionError:
+        if isinstance(error, _StreamBroken):
+            return self.call.from_exchange(self.exchange, error.told)
+        return self.call.from_exchange(self.exchange)
+
+    async def _send(self, context: ActionContext) -> Any:
+        listed = supported(self.provider, self.model)
+        if context.watched and self._can_stream(listed):
+            return await self._stream(context, listed)
+        response = await self._complete()
+        if context.watched:  # all at once is better than nothing
+            for choice in response.choices[:1]:
+                context.emit(choice.message.content or "")
+        return response
+
+    def _can_stream(self, listed: frozenset[str] | None) -> bool:
+        several = isinstance(n := self.given.get("n"), int) and n > 1
+        return (listed is None or "stream" in listed) and not (several and not self._speaks_openai())
+
+    def _speaks_openai(self) -> bool:
+        litellm = _litellm.load()
+        return self.provider in {"openai", "azure"} or self.provider in litellm.openai_compatible_providers
+
+    async def _complete(self, **stream: Any) -> Any:
+        litellm = _litellm.load()
+        arguments = self.arguments
+        return await litellm.acompletion(
+            model=self.model,
+            custom_llm_provider=self.provider,
+            messages=copy.deepcopy(arguments.messages),
+            api_key=self.route.key,
+            api_base=self.route.base,
+            api_version=arguments.api_version or self.connection.get("api_version"),
+            timeout=float(self.connection.get("request_timeout_s", 300)),  # the same each time: clients are kept by it
+            num_retries=0,
+            max_retries=0,
+            **({"organization": own} if (own := self.connection.get("organization")) else {}),
+            **keywords(self.given, self.extra, self.provider, self.model),
+            **stream,
+        )
+
+    async def _stream(self, context: ActionContext, listed: frozenset[str] | None) -> Any:
+        """Send the request, show the first choice's text as it comes, and return the sum of the stream."""
+        events = Events()
+        self.exchange.watch = events.feed
+        usage = {"stream_options": {"include_usage": True}} if listed and "stream_options" in listed else {}
+        chunks = []
+        stream = await self._complete(stream=True, **usage)
+        try:
+            async with contextlib.aclosing(stream):
+                async for chunk in stream:
+                    shown = events.tokens() if events.openai else _text(chunk)
+                    for text in shown:
+                        context.emit(text)
+                    if not events.openai:
+                        chunks.append(chunk)
+        except Exception:
+            if events.error is None:
+                raise
+        if events.broken:
+            raise _StreamBroken(events.error or {})
+        answer = events.answer() or whole(self.exchange)
+        if answer is not None:
+            return response_of(answer)
+        if not chunks or (self.exchange.requests and self._speaks_openai()):
+            raise _StreamBroken({})  # nothing came, though LiteLLM makes an end to it
+        return sum_of(chunks, self.arguments.messages)
+
+
+class _StreamBroken(Exception):
+    """A stream ended with an error, or too early."""
+
+    def __init__(self, told: JsonObject) -> None:
+        self.told = told
+
+
+def _text(chunk: Any) -> list[str]:
+    """Return what a chunk adds to the first choice's text."""
+    if not chunk.choices or chunk.choices[0].index != 0:
+        return []
+    text = chunk.choices[0].delta.content
+    return [text] if text else []

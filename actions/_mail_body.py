@@ -1,0 +1,313 @@
+"""The text and the HTML of a mail, from what an author or a model wrote.
+
+Whatever the format, the HTML that is sent has passed the sanitiser last: nothing in it runs, and nothing in it is
+fetched when the mail is opened. A picture comes from the mail itself (`cid:`) or stays a link.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from html.parser import HTMLParser
+from typing import Literal
+
+import css_inline
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+
+from ._mail_headers import refusal
+
+LONGEST_PAGE = 200_000  #: characters; readers of mail cut pages off earlier
+MOST_ELEMENTS = 2_000_000
+DEEPEST = 8  #: levels of lists that are indented further in text
+
+Format = Literal["text", "markdown", "html"]
+
+_BLOCKS = frozenset(
+    re.findall(
+        r"\w+",
+        "address article aside blockquote caption center dd details div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6"
+        " header hr li main nav ol p pre section summary table tbody td tfoot th thead tr ul",
+    )
+)
+_INLINE = frozenset(
+    re.findall(
+        r"\w+",
+        "a abbr b bdi bdo br cite code col colgroup del dfn em font i img ins kbd mark q s samp small span strike strong"
+        " sub sup time tt u var wbr",
+    )
+)
+_ATTRIBUTES = {
+    "*": {"align", "bgcolor", "dir", "height", "lang", "style", "title", "valign", "width"},
+    "a": {"href"},
+    "col": {"span"},
+    "font": {"color", "face", "size"},
+    "img": {"alt", "src"},
+    "ol": {"start", "type"},
+    "table": {"border", "cellpadding", "cellspacing"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan", "scope"},
+}
+_STYLES = re.compile(
+    r"(?:background-color|border(?:-(?:top|right|bottom|left|collapse|color|radius|spacing|style|width))*|color"
+    r"|font-(?:family|size|style|weight)|height|letter-spacing|line-height|list-style-type|max-width|min-width"
+    r"|(?:margin|padding)(?:-(?:top|right|bottom|left))?|text-(?:align|decoration|indent|transform)|vertical-align"
+    r"|white-space|width|word-break)"
+)
+_STYLE_VALUE = re.compile(r"(?:[A-Za-z0-9.%#, '!/]|(?<=[A-Za-z])-(?=[A-Za-z])|rgba?\([0-9.,%/ ]+\))+")
+"""A value without functions (so no `url()`), escapes, comments or negative lengths, which could lay it over the rest."""
+
+_FORMATTING = re.compile(r"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])[^>]*>?", re.IGNORECASE)
+_SIMPLE_TAG = re.compile(r'<\w+(?:\s+[\w-]+="[^"<>]*")*\s*>')
+
+_SHEET = """
+h1 { font-size: 22px; line-height: 1.3; margin: 0 0 12px; font-weight: 600 }
+h2 { font-size: 18px; line-height: 1.3; margin: 22px 0 10px; font-weight: 600 }
+h3, h4, h5, h6 { font-size: 15px; line-height: 1.4; margin: 18px 0 8px; font-weight: 600 }
+p, ul, ol { margin: 0 0 12px }
+li { margin: 0 0 4px }
+a { color: #0b5cad }
+blockquote { margin: 0 0 12px; padding: 2px 0 2px 14px; border-left: 3px solid #d0d7de; color: #57606a }
+code { font-family: Menlo, Consolas, monospace; font-size: 13px; background-color: #f3f4f6; padding: 1px 4px }
+pre { background-color: #f3f4f6; padding: 12px 14px; margin: 0 0 12px; border-radius: 6px; white-space: pre-wrap }
+pre code { padding: 0 }
+table { border-collapse: collapse; margin: 0 0 12px }
+th, td { border: 1px solid #d0d7de; padding: 6px 10px }
+th { background-color: #f3f4f6; font-weight: 600 }
+hr { border: 0; border-top: 1px solid #d0d7de; margin: 18px 0 }
+"""
+_PAGE = (
+    '<!doctype html>\n<html><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1"></head>\n'
+    '<body style="margin: 0; padding: 20px; font-family: -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif;'
+    ' font-size: 15px; line-height: 1.5; color: #1f2328">\n{}\n</body></html>\n'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a mail says: always as text, and as a page of HTML where the format has one."""
+
+    text: str
+    html: str | None = None
+
+
+def check_characters(text: str, field: str, *, kind: str = "invalid_body") -> str:
+    """Return `text` if an encoding can carry it.
+
+    Raises:
+        ActionError: It holds half a character (a lone surrogate).
+    """
+    if found := re.search("[\ud800-\udfff]", text):
+        raise refusal(f"The text has half a character (U+{ord(found[0]):04X}).", kind=kind, field=field)
+    return text
+
+
+def check_body(source: str, form: Format) -> str:
+    """Return `source` if a body of this format can be made of it in reasonable time and space.
+
+    Formatting that is left open is opened again in every later paragraph (the HTML standard, §13.2.4.3), at most three
+    times where it is written alike; a few thousand characters of that would grow to gigabytes.
+
+    Raises:
+        ActionError: It holds half a character, is too long for a page, or is such a page.
+    """
+    check_characters(source, "body")
+    if form != "text" and len(source) > LONGEST_PAGE:
+        raise refusal(
+            f"A body in {form} has at most {LONGEST_PAGE} characters; this one has {len(source)}.",
+            kind="invalid_body",
+            field="body",
+            remedy="Attach it, or send it as text.",
+        )
+    if form == "html":
+        found = [tag[0] for tag in _FORMATTING.finditer(source)]
+        alike = [tag for tag in found if _SIMPLE_TAG.fullmatch(tag)]
+        if 3 * (len(set(alike)) + len(found) - len(alike)) * source.count("<") > MOST_ELEMENTS:
+            raise refusal(
+                "The HTML has too many kinds of formatting tags for its length.",
+                kind="invalid_body",
+                field="body",
+                remedy='Write attributes in double quotes, or use <span style="…"> for what differs each time.',
+            )
+    return source
+
+
+def body(source: str, form: Format) -> Body:
+    """Return the body of a mail that was written as `form`.
+
+    Raises:
+        ActionError: As `check_body` says.
+    """
+    check_body(source, form)
+    match form:
+        case "text":
+            return Body(source)
+        case "markdown":
+            return Body(source, _PAGE.format(clean(_inliner().inline_fragment(_markdown().render(source), _SHEET))))
+        case "html":
+            safe = clean(source)
+            return Body(text_of(safe), _PAGE.format(safe))
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    reader = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    reader.add_render_rule("image", _picture)
+    return reader
+
+
+def _picture(renderer: RendererHTML, tokens: list[Token], at: int, options: OptionsDict, env: EnvType) -> str:
+    """Show a picture of this mail; link to any other, which would tell its server who reads what."""
+    token = tokens[at]
+    if str(token.attrGet("src")).lower().startswith("cid:"):
+        return renderer.image(tokens, at, options, env)
+    link = Token("link_open", "a", 1, attrs={"href": token.attrGet("src") or ""})
+    words = renderer.renderInlineAsText(token.children, options, env) or "picture"
+    return f"<a{renderer.renderAttrs(link)}>{nh3.clean_text(words)}</a>"
+
+
+@cache
+def _inliner() -> css_inline.CSSInliner:
+    return css_inline.CSSInliner(load_remote_stylesheets=False)
+
+
+def clean(html: str) -> str:
+    """Return `html` with only what neither runs nor fetches anything."""
+    return _cleaner().clean(html)
+
+
+@cache
+def _cleaner() -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=set(_BLOCKS | _INLINE),
+        clean_content_tags={
+            "script",
+            "style",
+            "title",
+            "template",
+            "noscript",
+            "textarea",
+            "iframe",
+            "object",
+            "svg",
+            "math",
+        },
+        attributes=_ATTRIBUTES,
+        attribute_filter=_attribute,
+        url_schemes={"http", "https", "mailto", "cid"},
+        url_relative="deny",
+    )
+
+
+def _attribute(tag: str, name: str, value: str) -> str | None:
+    match tag, name:
+        case "img", "src":
+            return value if re.fullmatch(r"(?i)cid:[!-~]+", value) else None
+        case "a", "href":
+            return value if re.match(r"(?i)(?:https?://|mailto:)", value) else None
+        case _, "style":
+            return "; ".join(filter(None, map(_declaration, value.split(";")))) or None
+        case _:
+            return value
+
+
+def _declaration(text: str) -> str | None:
+    name, _, value = (part.strip() for part in text.partition(":"))
+    safe = _STYLES.fullmatch(name.lower()) and _STYLE_VALUE.fullmatch(value)
+    return f"{name.lower()}: {value}" if safe else None
+
+
+def text_of(html: str) -> str:
+    """Return sanitised HTML as text: paragraphs apart, list items marked, the address behind a link's words."""
+    writer = _Writer()
+    writer.feed(html)
+    writer.close()
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+(?=\n|$)", "", "".join(writer.parts))).strip() + "\n"
+
+
+class _Writer(HTMLParser):
+    """Collects the text of a page while its elements go by."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._links: list[tuple[str, int]] = []  #: address, and where its words begin
+        self._lists: list[int | None] = []  #: the number of the next item, None where items have none
+        self._verbatim = 0
+        self._newlines = 2  #: at the end of what is written
+        self._after_space = True
+        self._after_mark = False  #: an item's first paragraph goes beside its mark
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        match tag:
+            case "br":
+                self._write("\n")
+            case "hr":
+                self._break(2)
+                self._write("----\n\n")
+            case "img":
+                self._write(values.get("alt") or "")
+            case "a":
+                self._links.append((values.get("href") or "", len(self.parts)))
+            case "ul" | "ol":
+                start = values.get("start") or "1"
+                self._break(1 if self._lists else 2)
+                self._lists.append(None if tag == "ul" else int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 1)
+            case "li":
+                self._item()
+            case "td" | "th" if not self._newlines:
+                self._write("| " if self._after_space else " | ")
+            case _ if tag in _BLOCKS:
+                self._break(_distance(tag))
+        self._verbatim += tag == "pre"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a" and self._links:
+            address, start = self._links.pop()
+            words = "".join(self.parts[start:]).strip()
+            if address and address.removeprefix("mailto:") != words:
+                self._write(f" <{address}>")
+        elif tag in ("ul", "ol") and self._lists:
+            self._lists.pop()
+            self._break(1 if self._lists else 2)
+        elif tag in _BLOCKS:
+            self._break(_distance(tag))
+        self._verbatim = max(0, self._verbatim - (tag == "pre"))
+
+    def handle_data(self, data: str) -> None:
+        words = data if self._verbatim else re.sub(r"[ \t\r\n\f]+", " ", data)
+        self._write(words.lstrip(" ") if self._after_space and not self._verbatim else words)
+
+    def _item(self) -> None:
+        self._break(1)
+        number = self._lists[-1] if self._lists else None
+        if number is not None:
+            self._lists[-1] = number + 1
+        self._write("  " * min(DEEPEST, max(0, len(self._lists) - 1)) + ("- " if number is None else f"{number}. "))
+        self._after_mark = True
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.parts.append(text)
+            trailing = len(text) - len(text.rstrip("\n"))
+            self._newlines = trailing + (self._newlines if trailing == len(text) else 0)
+            self._after_space = text[-1] in " \n"
+            self._after_mark = False
+
+    def _break(self, lines: int) -> None:
+        """End the line, and leave `lines - 1` empty ones."""
+        if not self._after_mark:
+            self._write("\n" * (lines - self._newlines))
+
+
+def _distance(tag: str) -> int:
+    """How many line ends stand between this element and its neighbours."""
+    if tag in ("td", "th"):
+        return 0
+    return 1 if tag in ("dd", "div", "dt", "li", "tbody", "tfoot", "thead", "tr") else 2

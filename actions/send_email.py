@@ -1,0 +1,327 @@
+"""Send a mail through the step's SMTP connection."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from weft.sdk import ActionContext, ActionError, Connection, Json, JsonObject, Problem
+
+from ._mail_address import Mailbox, allows, mailbox, without_repeats
+from ._mail_body import Format, body, check_body, check_characters
+from ._mail_headers import check_message_id, check_name, check_text, refusal
+from ._mail_message import Attachment, Letter, content_id, content_type, filename, render
+from ._mail_smtp import Envelope, Receipt, deliver, server
+
+MOST_RECIPIENTS = 100  #: RFC 5321 §4.5.3.1.8: what every server must take in one mail
+MOST_ATTACHMENTS = 20
+FORMATS: tuple[Format, ...] = get_args(Format)
+SOURCES = ("content", "content_base64", "artifact")
+MEGABYTE = 1_000_000
+
+Addresses = Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class File(Model):
+    """An attachment as the step describes it: one of `content`, `content_base64` and `artifact`."""
+
+    filename: str
+    content: str | None = None
+    content_base64: str | None = None
+    artifact: str | None = None
+    content_type: str | None = None
+    content_id: str | None = None
+
+
+class Arguments(Model):
+    to: Addresses
+    cc: Addresses | None = None
+    bcc: Addresses | None = None
+    sender: str | None = Field(None, alias="from")
+    reply_to: str | None = None
+    subject: str = Field(max_length=998)
+    body: str = Field(max_length=1_000_000)
+    format: Format = "text"
+    attachments: list[File] | None = Field(None, max_length=MOST_ATTACHMENTS)
+    headers: dict[str, str] | None = None
+    priority: Literal["low", "normal", "high"] = "normal"
+    message_id: str | None = None
+    in_reply_to: str | None = None
+
+
+async def send_email(arguments: Arguments, context: ActionContext) -> JsonObject:
+    """Build the mail, hand it over, and report who it was taken for.
+
+    The Message-ID comes from the step's idempotency key, so that every attempt has the same; `Date` is the moment of
+    the attempt, which RFC 5322 §3.6.1 asks for.
+
+    Raises:
+        ActionError: Nothing was sent (`effect` none), or nobody knows (`effect` unknown, kind `delivery_unknown`).
+    """
+    connection = context.connection
+    if connection is None:
+        raise ActionError("Send Email needs a connection of type smtp.", kind="connection_missing", effect="none")
+    letter = await _letter(arguments, connection, context)
+    message = await asyncio.to_thread(render, letter, datetime.now(UTC))
+    _check_size(len(message), connection)
+    recipients = tuple(item.address for item in letter.recipients)
+    envelope = Envelope(letter.sender.address, recipients, message, utf8=letter.needs_utf8)
+    receipt = await deliver(server(connection), envelope, context)
+    context.log("mail accepted", recipients=len(recipients) - len(receipt.refused), refused=len(receipt.refused))
+    return _output(letter, receipt, size=len(message))
+
+
+def _output(letter: Letter, receipt: Receipt, *, size: int) -> JsonObject:
+    refused = {item.address for item in receipt.refused}
+    return {
+        "state": "partly_refused" if refused else "sent",
+        "message_id": letter.message_id,
+        "accepted": [item.address for item in letter.recipients if item.address not in refused],
+        "refused": [{"address": item.address, "code": item.code, "message": item.message} for item in receipt.refused],
+        "server_reply": receipt.reply,
+        "size_bytes": size,
+        "possible_repeat": letter.repeat is not None,
+    }
+
+
+async def _letter(arguments: Arguments, connection: Connection, context: ActionContext) -> Letter:
+    """Check every part and put the mail together."""
+    sender = _sender(arguments.sender, connection)
+    to, cc, bcc = _recipients(arguments, connection)
+    return Letter(
+        sender=sender,
+        to=to,
+        cc=cc,
+        bcc=bcc,
+        reply_to=mailbox(arguments.reply_to, "reply_to") if arguments.reply_to is not None else None,
+        subject=check_text(arguments.subject, "subject"),
+        body=await asyncio.to_thread(body, arguments.body, arguments.format),
+        attachments=await _attachments(arguments.attachments or [], connection, context),
+        headers=_headers(arguments.headers or {}),
+        priority=arguments.priority,
+        message_id=_message_id(arguments.message_id, sender, context),
+        in_reply_to=_maybe(arguments.in_reply_to, "in_reply_to"),
+        repeat=context.attempt if context.repeated else None,
+    )
+
+
+def _sender(given: str | None, connection: Connection) -> Mailbox:
+    """The step's sender if the connection lets it be used, else the connection's own."""
+    own = connection.get("from")
+    default = mailbox(own, "from") if own else None
+    if given is None:
+        if default is None:
+            raise refusal(
+                f"The step has no `from`, and the connection {connection.name!r} has none either.",
+                kind="invalid_address",
+                field="from",
+                remedy="Give the connection a sender.",
+            )
+        return default
+    sender = mailbox(given, "from")
+    if (default and sender.key == default.key) or allows(connection.get("allow_from", []), sender):
+        return sender
+    raise refusal(
+        f"The connection {connection.name!r} does not allow mail from {sender.address}.",
+        kind="sender_not_allowed",
+        field="from",
+        remedy="Leave `from` out, or add the address or its domain to the connection's `allow_from`.",
+    )
+
+
+def _recipients(arguments: Arguments, connection: Connection) -> tuple[tuple[Mailbox, ...], ...]:
+    """To, cc and bcc, each address in the first of them only."""
+    groups = [_mailboxes(name, getattr(arguments, name)) for name in ("to", "cc", "bcc")]
+    if sum(map(len, groups)) > MOST_RECIPIENTS:
+        raise _too_many(sum(map(len, groups)))
+    allowed = connection.get("allowed_recipient_domains")
+    for item in (item for group in groups for item in group):
+        if allowed is not None and not allows(allowed, item):
+            raise refusal(
+                f"The connection {connection.name!r} does not allow mail to {item.domain}.",
+                kind="recipient_not_allowed",
+                field="to",
+                remedy="Add the domain to the connection's `allowed_recipient_domains`.",
+            )
+    return without_repeats(*groups)
+
+
+def _too_many(count: int) -> ActionError:
+    return refusal(
+        f"A mail has at most {MOST_RECIPIENTS} recipients; this one has {count}.",
+        kind="invalid_address",
+        field="to",
+        remedy="Repeat the step with `for_each`.",
+    )
+
+
+def _mailboxes(name: str, value: str | list[str] | None) -> tuple[Mailbox, ...]:
+    return tuple(mailbox(text, field) for field, text in _texts(name, value))
+
+
+def _texts(name: str, value: Json | list[str]) -> Iterator[tuple[str, str]]:
+    """Each address of a parameter that takes one or several, with the field it stands in."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, list):
+        yield from ((f"{name}[{at}]", item) for at, item in enumerate(value) if isinstance(item, str))
+
+
+def _headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    seen = {"importance", "x-priority"}  # the parameter `priority` makes these
+    for name, text in headers.items():
+        _header(name, text)
+        if name.lower() in seen:
+            raise refusal(f"The header {name!r} is set twice.", kind="invalid_header", field=f"headers.{name}")
+        seen.add(name.lower())
+    return tuple(headers.items())
+
+
+def _header(name: str, text: str) -> None:
+    check_name(name, "headers")
+    check_text(text, f"headers.{name}")
+
+
+def _message_id(given: str | None, sender: Mailbox, context: ActionContext) -> str:
+    if given is not None:
+        return check_message_id(given, "message_id")
+    digest = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:40]
+    return f"<{digest}@{sender.domain}>"
+
+
+def _maybe(given: str | None, field: str) -> str | None:
+    return None if given is None else check_message_id(given, field)
+
+
+async def _attachments(files: list[File], connection: Connection, context: ActionContext) -> tuple[Attachment, ...]:
+    found: list[Attachment] = []
+    for at, file in enumerate(files):
+        field = f"attachments[{at}]"
+        content = await _content(file, field, context)
+        found.append(_attachment(file.model_dump(exclude_none=True), field, content))
+        _check_size(sum(len(item.content) for item in found), connection)
+    return tuple(found)
+
+
+async def _content(file: File, field: str, context: ActionContext) -> bytes:
+    _check_source(file.model_dump(exclude_none=True), field)
+    if file.content is not None:
+        return check_characters(file.content, f"{field}.content", kind="invalid_attachment").encode()
+    if file.content_base64 is not None:
+        return _decoded(file.content_base64, f"{field}.content_base64")
+    if context.artifacts is None:
+        raise refusal("This run keeps no artifacts.", kind="invalid_attachment", field=f"{field}.artifact")
+    return await context.artifacts.read(file.artifact or "")
+
+
+def _attachment(file: Mapping[str, Json], field: str, content: bytes = b"") -> Attachment:
+    """The attachment, its description checked."""
+    name = filename(str(file["filename"]), f"{field}.filename")
+    given, identifier = file.get("content_type"), file.get("content_id")
+    text = "content" in file
+    kind = content_type(
+        None if given is None else str(given),
+        f"{field}.content_type",
+        name=name,
+        default="text/plain" if text else "application/octet-stream",
+    )
+    return Attachment(
+        name,
+        content,
+        f"{kind}; charset=utf-8" if text and kind.startswith("text/") and "charset" not in kind else kind,
+        None if identifier is None else content_id(str(identifier), f"{field}.content_id"),
+    )
+
+
+def _check_source(file: Mapping[str, Json], field: str) -> None:
+    given = [name for name in SOURCES if name in file]
+    if len(given) != 1:
+        raise refusal(
+            f"An attachment has exactly one of content, content_base64 and artifact; this one has {len(given)}.",
+            kind="invalid_attachment",
+            field=field,
+        )
+
+
+def _decoded(text: str, field: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise refusal("This is not base64.", kind="invalid_attachment", field=field) from None
+
+
+def _check_size(size: int, connection: Connection) -> None:
+    limit = connection.get("max_message_mb", 25)
+    if size > limit * MEGABYTE:
+        raise refusal(
+            f"The mail has {size / MEGABYTE:.1f} MB; the connection {connection.name!r} allows {limit} MB.",
+            kind="too_large",
+            field="attachments",
+            remedy="Send less, or raise the connection's `max_message_mb`.",
+        )
+
+
+def check(arguments: Mapping[str, Json]) -> Iterable[Problem]:
+    """Yield what is wrong with the arguments that are known; those with an expression wait for their value."""
+    for rule in _rules(arguments):
+        try:
+            rule()
+        except ActionError as error:
+            yield from error.problems
+
+
+def _rules(arguments: Mapping[str, Json]) -> Iterator[Callable[[], object]]:
+    """The checks that apply, each on a value that is there and whole."""
+    boxes = [pair for name in ("to", "cc", "bcc") for pair in _texts(name, arguments.get(name))]
+    if len(boxes) > MOST_RECIPIENTS:
+        yield lambda: _raise(_too_many(len(boxes)))
+    single = [(name, arguments[name]) for name in ("from", "reply_to") if name in arguments]
+    yield from (_rule(mailbox, text, field) for field, text in (*boxes, *single) if _known(text))
+    if _known(subject := arguments.get("subject")):
+        yield _rule(check_text, subject, "subject")
+    if _known(text := arguments.get("body")) and (form := arguments.get("format", "text")) in FORMATS:
+        yield lambda: check_body(str(text), form)
+    for name in ("message_id", "in_reply_to"):
+        if _known(text := arguments.get(name)):
+            yield _rule(check_message_id, text, name)
+    if isinstance(headers := arguments.get("headers"), dict):
+        known = {name: text for name, text in headers.items() if isinstance(text, str)}
+        yield lambda: _headers({name: text if _known(text) else "" for name, text in known.items()})
+    if isinstance(files := arguments.get("attachments"), list):
+        for at, file in enumerate(files):
+            if isinstance(file, dict) and isinstance(file.get("filename"), str):
+                yield from _file_rules(file, f"attachments[{at}]")
+
+
+def _file_rules(file: Mapping[str, Json], field: str) -> Iterator[Callable[[], object]]:
+    given = {name: value for name, value in file.items() if value is not None}
+    known = {name: value for name, value in given.items() if _known(value)}
+    yield lambda: _check_source(given, field)
+    yield lambda: _attachment({"filename": "file", **known}, field)
+    if "content" in known:
+        yield lambda: check_characters(str(known["content"]), f"{field}.content", kind="invalid_attachment")
+    if "content_base64" in known:
+        yield lambda: _decoded(str(known["content_base64"]), f"{field}.content_base64")
+
+
+def _known(value: Json) -> bool:
+    return isinstance(value, str) and "{{" not in value and "{%" not in value
+
+
+def _rule(function: Callable[[str, str], object], text: Json, field: str) -> Callable[[], object]:
+    return lambda: function(str(text), field)
+
+
+def _raise(error: ActionError) -> None:
+    raise error

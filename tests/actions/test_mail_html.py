@@ -1,0 +1,300 @@
+"""Whatever an author or a model writes, the HTML of a mail neither runs anything nor fetches anything."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import time
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers.smtp import MailServer
+
+from weft.sdk import ActionContext, ActionError, Connection
+
+mail_body = importlib.import_module("weft_core.actions._mail_body")
+send_email = importlib.import_module("weft_core.actions.send_email")
+
+ROWS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "corpora/mail/hostile_html.jsonl").read_text().splitlines()
+]
+
+# A list of its own, so that a slip in the action's list is not repeated here.
+TAGS = set(
+    re.findall(
+        r"\w+",
+        "html head meta body a abbr address article aside b bdi bdo blockquote br caption center cite code col colgroup"
+        " dd del details dfn div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li"
+        " main mark nav ol p pre q s samp section small span strike strong sub summary sup table tbody td tfoot th"
+        " thead time tr tt u ul var wbr",
+    )
+)
+ATTRIBUTES = set(
+    re.findall(
+        r"\w+",
+        "align alt bgcolor border cellpadding cellspacing charset color colspan content dir face height href lang name"
+        " rel rowspan scope size span src start style title type valign width",
+    )
+)
+HARMLESS_STYLE = re.compile(r"(?:[a-z-]+: [\w.%#, '!/-]*(?:rgba?\([\d.,%/ ]+\))?[\w.%#, '!/-]*(?:; |$))+")
+
+
+class Inspector(HTMLParser):
+    """Notes everything in a page that runs or fetches, or that is not known to do neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in TAGS:
+            self.faults.append(f"<{tag}>")
+        for name, value in attrs:
+            if fault := self._attribute(tag, name, value or ""):
+                self.faults.append(f"<{tag} {name}={value!r}> {fault}")
+
+    def _attribute(self, tag: str, name: str, value: str) -> str | None:
+        if name not in ATTRIBUTES:
+            return "unknown"
+        if name == "src" and not re.fullmatch(r"(?i)cid:[!-~]+", value):
+            return "fetches"
+        if name == "href" and not re.match(r"(?i)(https?://|mailto:)", value):
+            return "leads elsewhere"
+        if tag == "meta" and not (name in ("charset", "name", "content") and "url" not in value):
+            return "acts"
+        if name == "style":
+            return self._style(value)
+        return None
+
+    def _style(self, value: str) -> str | None:
+        lowered = value.lower()
+        if re.search(r"url|expression|import|position|behavior|binding|\\|/\*|@|<|\{|var\(|attr\(|image", lowered):
+            return "fetches or covers"
+        if re.search(r"(?:^|[\s:;,])-\s*[\d.]", lowered):
+            return "covers"
+        return None if HARMLESS_STYLE.fullmatch(value) else "is not a plain style"
+
+    def handle_decl(self, decl: str) -> None:
+        if decl.lower() != "doctype html":
+            self.faults.append(f"<!{decl}>")
+
+    def handle_comment(self, data: str) -> None:
+        self.faults.append("a comment")
+
+    def handle_pi(self, data: str) -> None:
+        self.faults.append(f"<?{data}>")
+
+
+def faults(html: str) -> list[str]:
+    inspector = Inspector()
+    inspector.feed(html)
+    inspector.close()
+    return inspector.faults
+
+
+async def sent(source: str, form: str) -> tuple[str, str]:
+    """The text and the HTML that arrive at a real server."""
+    async with MailServer() as server:
+        where = {"host": server.host, "port": server.port, "tls": "none", "from": "weft@example.com"}
+        context = ActionContext(
+            run_id="r",
+            path="/mail",
+            attempt=1,
+            started_at=datetime.now(UTC),
+            idempotency_key="r/mail",
+            deadline=time.monotonic() + 20,
+            connection=Connection("mail", "smtp", where),
+        )
+        given = {"to": "ada@example.com", "subject": "Hello", "body": source, "format": form}
+        await send_email.send_email(send_email.Arguments.model_validate(given), context)
+    return server.messages[0].text("plain"), server.messages[0].text("html")
+
+
+@pytest.mark.parametrize("form", ["html", "markdown"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['id']} {row['kind']}")
+async def test_hostile_sources_become_harmless(row: dict[str, Any], form: str) -> None:
+    """Scripts, handlers, remote images, styles that fetch or cover, frames and forms do not arrive."""
+    _, html = await sent(row["source"], form)
+
+    assert faults(html) == []
+    inner = html.partition("<body")[2].partition(">")[2].rpartition("</body>")[0]
+    assert mail_body.clean(inner) == inner
+
+
+def test_the_corpus_is_large() -> None:
+    """The corpus cannot shrink or lose a kind unseen."""
+    kinds = {"script", "event", "link", "remote image", "css", "document", "mutation", "markdown"}
+    assert len(ROWS) >= 190
+    assert kinds == {row["kind"] for row in ROWS}
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<script>x</script>",
+        "<img src=https://evil.test/x>",
+        "<img src=cid:a onerror=x>",
+        "<a href=javascript:x>y</a>",
+        "<p style='background: url(x)'>",
+        "<p style='margin: -5px'>",
+        "<p style='position: fixed'>",
+        "<!-- x -->",
+        "<meta http-equiv=refresh content='0'>",
+        "<style>p{}</style>",
+    ],
+)
+def test_the_inspector_sees_faults(html: str) -> None:
+    """The judge of this file finds what it is there to find."""
+    assert faults(html)
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "<svg>",
+            "</svg>",
+            "<math>",
+            "</math>",
+            "<style>",
+            "</style>",
+            "<script>",
+            "</script>",
+            "<title>",
+            "</title>",
+        ),
+        *("<table>", "<td>", "</table>", "<noscript>", "</noscript>", "<template>", "<xmp>", "</xmp>", "<b>", "</p>"),
+        *("<mglyph>", "<mtext>", "<foreignObject>", "<form>", "<select>", "<textarea>", "</textarea>", "<!--", "-->"),
+        *("<img src=x onerror=a>", "<a href=javascript:x>", "<p style='background:url(x)'>", "<iframe srcdoc='", "'>"),
+        *("<![CDATA[", "]]>", '<p title="', '">', "'", "`", "<", ">", " ", "\n", "x", "&lt;", "&#0;", "\x00"),
+        *("![x](https://e/)", "[x](javascript:y)", "```", "\n\n", "| a |\n|---|\n"),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=25).map("".join), st.sampled_from(["html", "markdown"]))
+@settings(max_examples=300, deadline=None)
+def test_no_mixture_of_tags_gets_through(source: str, form: str) -> None:
+    """Pieces that readers of HTML take differently add up to nothing either."""
+    page = mail_body.body(source, form).html
+
+    assert faults(page) == []
+
+
+# What people wrote is still there
+
+
+def test_markdown_looks_as_written() -> None:
+    """Headings, tables, code, quotes, links and struck words are styled elements, and raw HTML is shown as text."""
+    source = "# Hi\n\n~~old~~ **new** [docs](https://example.com/?a=1&b=2)\n\n> said\n\n```py\nx = 1 < 2\n```\n\n<b>raw</b>\n"
+    page = mail_body.body(source, "markdown").html
+
+    assert '<h1 style="' in page
+    assert "<s>old</s> <strong>new</strong>" in page
+    assert (
+        '<a href="https://example.com/?a=1&amp;b=2" style="color: #0b5cad" rel="noopener noreferrer">docs</a>' in page
+    )
+    assert "x = 1 &lt; 2\n</code></pre>" in page
+    assert "&lt;b&gt;raw&lt;/b&gt;" in page
+
+
+def test_a_remote_picture_in_markdown_is_a_link() -> None:
+    """The reader decides whether to look; nothing is fetched when the mail is opened."""
+    page = mail_body.body("![the *chart*](https://example.com/c.png)", "markdown").html
+
+    assert "<img" not in page
+    assert '<a href="https://example.com/c.png"' in page
+    assert ">the chart</a>" in page
+
+
+def test_safe_styles_of_the_author_stay() -> None:
+    """Colours, sizes and borders of an author's HTML are kept, the rest of the same attribute is not."""
+    source = (
+        "<p style=\"COLOR: rgb(1, 2, 3); position: fixed; padding: 4px 8px; font-family: 'Segoe UI', sans-serif\">x</p>"
+    )
+
+    assert mail_body.clean(source) == (
+        "<p style=\"color: rgb(1, 2, 3); padding: 4px 8px; font-family: 'Segoe UI', sans-serif\">x</p>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>a</p><p>b</p>", "a\n\nb\n"),
+        ("a<br>b", "a\nb\n"),
+        ("<h2>T</h2>\n<p>a\n  b</p>", "T\n\na b\n"),
+        ("<ul><li>a<ul><li>b</ul><li>c</ul>d", "- a\n  - b\n- c\n\nd\n"),
+        ("<ol start=3><li>a</li><li>b</li></ol>", "3. a\n4. b\n"),
+        ("<table><tr><th>a</th> <th>b</th></tr>\n<tr><td>1<td>2</tr></table>x", "a | b\n1 | 2\n\nx\n"),
+        (
+            '<a href="https://e.test/">e</a> <a href="https://e.test/">https://e.test/</a>',
+            "e <https://e.test/> https://e.test/\n",
+        ),
+        ('<a href="mailto:a@e.test">a@e.test</a>', "a@e.test\n"),
+        ("<pre>a\n  b\n</pre>c", "a\n  b\n\nc\n"),
+        ('x <img src="cid:a" alt="logo"> y', "x logo y\n"),
+        ("a<hr>b", "a\n\n----\n\nb\n"),
+        ("a &lt;b&gt; &amp; c", "a <b> & c\n"),
+        ("<div>a</div><div>b</div>", "a\nb\n"),
+        ("", "\n"),
+    ],
+)
+def test_html_as_text(html: str, text: str) -> None:
+    """The text made from HTML keeps paragraphs, lists, tables, links and code readable."""
+    assert mail_body.text_of(mail_body.clean(html)) == text
+
+
+def test_a_large_document_takes_little_time() -> None:
+    """A body of 50,000 characters is ready at once, whatever it consists of."""
+    start = time.process_time()
+    for piece in (
+        "<p style='color:red'>a</p>",
+        "<b>",
+        "<ul><li>",
+        "word *x* ",
+        "[",
+        "![",
+        "> ",
+        "`",
+        "**",
+        "a\n\n",
+        "|-",
+    ):
+        for form in ("html", "markdown"):
+            mail_body.body((piece * 50_000)[:50_000], form)
+
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("source", "form"),
+    [
+        ("x" * 200_001, "markdown"),
+        ("x" * 200_001, "html"),
+        ("<p>" + "".join(f'<b title="{number}">' for number in range(500)) + "</p>" + "<p>x" * 5000, "html"),
+        ("<p>" + "".join(f'<i title=\'"\' id="a>{number}">' for number in range(500)) + "</p>" + "<p>x" * 5000, "html"),
+        ("<p>" + "".join(f"<U/{number}/>" for number in range(500)) + "</p>" + "<p>x" * 5000, "html"),
+    ],
+)
+def test_pages_that_would_grow_beyond_measure_are_refused(source: str, form: str) -> None:
+    """Bodies that no reader shows whole, and HTML whose open tags multiply, are errors before they are worked on."""
+    [problem] = send_email.check({"body": source, "format": form})
+    with pytest.raises(ActionError) as caught:
+        mail_body.body(source, form)
+
+    assert problem.code == caught.value.kind == "invalid_body"
+
+
+def test_a_long_report_in_html_is_no_such_page() -> None:
+    """Thousands of rows with links and repeated formatting are sent."""
+    row = '<tr><td><b>{0}</b></td><td><font color="#333">x</font></td><td><a href="https://e.test/{0}">y</a></td></tr>'
+    source = "<table>" + "".join(row.format(number) for number in range(1500)) + "</table>"
+
+    assert mail_body.body(source, "html").html.count("<tr>") == 1500

@@ -1,0 +1,71 @@
+"""All faults of a workflow document at once, whatever their kind."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from weft import source
+from weft.survey import survey
+
+
+def surveyed(text):
+    return survey(source.read(textwrap.dedent(text), "w.yaml"))
+
+
+def told(found):
+    return [(problem.code, problem.where.line) for problem in found.problems]
+
+
+def test_a_sound_document_has_no_problems():
+    """A survey of a sound document is its model."""
+    found = surveyed("name: w\nsteps: [{id: a, uses: echo}]\n")
+
+    assert found.workflow.name == "w"
+    assert found.problems == ()
+
+
+def test_faults_of_form_do_not_hide_broken_rules():
+    """A misspelt key, a wrong value and a broken rule are told together, in the order of the document."""
+    found = surveyed(
+        """
+        name: w
+        inputs: {word: {type: strin}}
+        steps:
+          - {id: a, uses: echo, wiht: {value: 1}}
+          - {id: B, uses: echo}
+          - {id: c, uses: echo, needs: [zz]}
+          - {id: d}
+          - {id: e, uses: echo, max_parallel: 2}
+        """
+    )
+
+    assert told(found) == [
+        ("invalid_choice", 3), ("unknown_key", 5), ("invalid_value", 6), ("unknown_step", 7), ("exactly_one", 8),
+        ("needs_for_each", 9),
+    ]  # fmt: skip
+    assert [step.id for step in found.workflow.steps] == ["a", "unreadable-1", "c", "d", "e"]
+
+
+def test_what_was_taken_out_is_not_missed():
+    """Mending a step brings no further problems about."""
+    found = surveyed("name: w\nsteps:\n  - {id: a, usse: echo}\n  - {id: b, wait: {fro: 1s}}\n")
+
+    assert told(found) == [("unknown_key", 3), ("unknown_key", 4)]
+
+
+def test_a_step_that_cannot_be_read_keeps_its_name_for_others():
+    """References to an unreadable step are not faults of their own."""
+    found = surveyed("name: w\nsteps:\n  - {id: a, uses: 7}\n  - {id: b, uses: echo, needs: [a]}\n")
+
+    assert told(found) == [("wrong_type", 3)]
+    assert [step.id for step in found.workflow.steps] == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "name: w", "name: w\nsteps: 1", "name: w\nsteps: []", "steps: [1]", "{}"])
+def test_too_little_is_told_too(text):
+    """A document without any steps to check has its problems, and no model or an empty one."""
+    found = surveyed(text)
+
+    assert found.problems

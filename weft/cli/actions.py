@@ -1,0 +1,79 @@
+"""`weft actions`: what actions there are, and what each takes and returns."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from weft.cli import reference
+from weft.cli.opening import action_ids, open_runtime
+from weft.cli.problems import tell
+from weft.cli.state import State, home_option, json_option, pack_option, pass_state
+from weft.cli.terminal import Screen, to_json
+from weft.registry import Action
+from weft.types import JsonObject
+
+
+@click.group("actions")
+def command() -> None:
+    """List actions and read what they take."""
+
+
+@command.command("list")
+@json_option
+@pack_option
+@home_option
+@pass_state
+def list_(state: State, as_json: bool) -> None:
+    """List all actions, with what each is for."""
+    registry = open_runtime(state).registry
+    tell([replace(problem, severity="warning") for found in registry.broken.values() for problem in found], state)
+    actions = registry.actions()
+    if as_json:
+        click.echo(to_json([_entry(action) for action in actions]))
+        return
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for action in actions:
+        table.add_row(Text(action.id, "bold"), Text(action.manifest.purpose))
+    Screen(sys.stdout).print(table)
+
+
+@command.command("show")
+@click.argument("action", shell_complete=action_ids)
+@json_option
+@click.option("--markdown", is_flag=True, help="Print it as Markdown.")
+@pack_option
+@home_option
+@pass_state
+def show(state: State, action: str, as_json: bool, markdown: bool) -> None:
+    """Print the reference of ACTION: its parameters, its output, and a step to paste into a workflow."""
+    runtime = open_runtime(state)
+    document = runtime.registry.action(action).manifest
+    if as_json:
+        click.echo(to_json(document.model_dump(mode="json", by_alias=True, exclude_defaults=True)))
+    elif markdown:
+        click.echo(reference.markdown(document))
+    else:
+        screen = Screen(sys.stdout)
+        for line in reference.text(document, screen, min(screen.width, 100)):
+            screen.print(line, soft_wrap=True)
+
+
+def _entry(action: Action) -> JsonObject:
+    document = action.manifest
+    return {
+        "id": document.id,
+        "title": document.title,
+        "purpose": document.purpose,
+        "category": document.category,
+        "version": document.version,
+        "connection": document.connection,
+        "effects": document.effects,
+        "pack": action.pack,
+    }

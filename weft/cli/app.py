@@ -1,0 +1,126 @@
+"""The table of commands, and the border where every error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from weft import __version__
+from weft.cli.exits import ExitCode, exit_code
+from weft.cli.state import State
+from weft.errors import WeftError
+
+COMMANDS = {
+    "run": "Run a workflow and watch it.",
+    "validate": "Check workflows and manifests, and say all that is wrong.",
+    "actions": "List actions and read what they take.",
+    "outbox": "Read the mail that the outbox keeps.",
+    "schema": "Print the JSON Schema of a kind of document.",
+    "completion": "Print the completion script of a shell.",
+}
+"""Name → what it is for. Each is `command` in the module `weft.cli.<name>`, imported when it is called."""
+
+
+class Commands(click.Group):
+    """Shows its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"weft.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and name[0].isalnum():
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            ctx.fail(f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before click takes it for a failure with exit code 1
+            raise click.exceptions.Exit(ExitCode.BROKEN_PIPE) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        found = [click.shell_completion.CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: weft run email-results",
+)
+@click.version_option(__version__, message="weft %(version)s")
+def weft() -> None:
+    """Workflows whose steps are actions: ask a model, mail its answer, and more."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    state = State()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a narrow encoding shows `?`, it does not stop the command
+            stream.reconfigure(errors="replace")
+    sys.exit(_quietly_flushed(_call(list(sys.argv[1:] if arguments is None else arguments), state)))
+
+
+def _call(arguments: list[str], state: State) -> int:
+    try:
+        result: Any = weft.main(arguments, prog_name="weft", standalone_mode=False, obj=state)
+    except WeftError as error:
+        from weft.cli.problems import tell  # noqa: PLC0415 - costs rich, which only errors need
+
+        tell(error.problems, state)
+        return exit_code(error)
+    except click.Abort:
+        return ExitCode.CANCELLED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            return _fault(error, state)
+        click.echo(f"weft: {error.filename}: {error.strerror}", err=True)
+        return ExitCode.FILES
+    except Exception as error:  # noqa: BLE001 - the last border: told in one line, kept in a file
+        return _fault(error, state)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _fault(error: Exception, state: State) -> ExitCode:
+    """Tell a fault of Weft itself in one line; its traceback goes to the log."""
+    from weft.cli import logs  # noqa: PLC0415 - hopefully never
+
+    file = logs.keep(error, state)
+    click.echo(f"weft: a fault of Weft itself ({type(error).__name__}). The log has its details: {file}", err=True)
+    return ExitCode.FAULT
+
+
+def _quietly_flushed(code: int) -> int:
+    """Flush what was printed; a reader that went away (`| head`) is no error worth a message."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:  # the interpreter would flush again at exit and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or ExitCode.BROKEN_PIPE
+    return code

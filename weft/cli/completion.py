@@ -1,0 +1,26 @@
+"""`weft completion`: the script that teaches a shell our commands, workflows and actions."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
+
+VARIABLE = "_WEFT_COMPLETE"
+"""Set by the script when it asks what may come next."""
+
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+    bash:  eval "$(weft completion bash)"          in ~/.bashrc
+    zsh:   eval "$(weft completion zsh)"           in ~/.zshrc
+    fish:  weft completion fish | source           in ~/.config/fish/config.fish
+    """
+    click.echo(SHELLS[shell](context.find_root().command, {}, "weft", VARIABLE).source())

@@ -1,0 +1,248 @@
+"""The reference of an action, written from its manifest: for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from weft.cli.terminal import clean, clean_line
+from weft.manifest import Condition, Manifest, Parameter
+from weft.types import Json, JsonObject
+
+EFFECTS = {
+    "none": "none: a repeated call changes nothing anywhere",
+    "read": "read: it asks another system and changes nothing there",
+    "send": "send: it changes something outside that cannot be taken back",
+}
+RETRY = {
+    "safe": "safe: another try does no harm",
+    "guarded": "guarded: tried again only when nothing can have happened",
+    "never": "never: it is not tried again",
+}
+LONGEST_VALUE = 120
+"""Characters of an example or default in one line; longer ones are shown as a block."""
+
+
+def text(manifest: Manifest, console: Console, width: int) -> list[Text]:
+    """Return the reference as lines of at most `width` cells."""
+    page = Page(console, width)
+    page.add(Text.assemble((manifest.title, "bold"), (f"  {manifest.id}, version {manifest.version}", "dim")))
+    page.add(clean_line(manifest.purpose))
+    if manifest.description:
+        page.add("")
+        page.add(clean_line(manifest.description))
+    page.add("")
+    for name, value in _facts(manifest):
+        page.add(Text.assemble((f"{name:<12}", "dim"), value))
+    for title, parameters in _groups(manifest):
+        page.heading(title)
+        for parameter in parameters:
+            page.add("")
+            page.parameter(parameter)
+    page.heading("Output")
+    page.add("")
+    rows = list(_output(manifest.output.json_schema))
+    widest = min(40, max((len(name) for name, _, _ in rows), default=0))
+    for name, of, description in rows:
+        page.add(Text.assemble((f"{name:<{widest}}  ", "bold"), (of, "cyan")))
+        page.add(description, 4)
+    page.heading("Example")
+    page.add("")
+    page.lines += [Text(line) for line in clean(example(manifest)).split("\n")]
+    return page.lines
+
+
+class Page:
+    """Lines for a terminal."""
+
+    def __init__(self, console: Console, width: int) -> None:
+        self.lines: list[Text] = []
+        self._console, self._width = console, width
+        self._rule = "-" if console.options.ascii_only else "─"
+
+    def add(self, text: Text | str, inset: int = 0) -> None:
+        """Add a paragraph, wrapped and set in; an inset one that is empty adds nothing."""
+        text = Text(text) if isinstance(text, str) else text
+        if not text.plain and inset:
+            return
+        for line in text.wrap(self._console, max(20, self._width - inset)):
+            line.rstrip()
+            self.lines.append(Text(" " * inset).append_text(line))
+
+    def heading(self, title: str) -> None:
+        self.add("")
+        self.add(Text.assemble((title, "bold"), " ", (self._rule * (self._width - len(title) - 1), "dim")))
+
+    def parameter(self, parameter: Parameter) -> None:
+        self.add(Text.assemble((parameter.name, "bold"), "  ", (clean_line(", ".join(kind(parameter))), "cyan")))
+        self.add(clean_line(parameter.description), 4)
+        for name, value in _values(parameter):
+            if "\n" not in value:
+                self.add(Text.assemble((f"{name}: ", "dim"), clean(value)), 4)
+                continue
+            self.add(Text(f"{name}:", "dim"), 4)
+            self.lines += [Text(f"      {line}") for line in clean(value).split("\n")]
+        for rule in rules(parameter):
+            self.add(Text(clean_line(rule), "yellow"), 4)
+
+
+def markdown(manifest: Manifest) -> str:
+    """Return the reference as Markdown."""
+    lines = [f"# {manifest.title}", "", f"`{manifest.id}`, version {manifest.version}", "", manifest.purpose, ""]
+    if manifest.description:
+        lines += [manifest.description.strip(), ""]
+    lines += [f"- {name}: {value}" for name, value in _facts(manifest)]
+    for title, parameters in _groups(manifest):
+        lines += ["", f"## {title}"]
+        for parameter in parameters:
+            lines += ["", f"### `{parameter.name}`", "", f"{parameter.title}: {', '.join(kind(parameter))}.", ""]
+            lines += [parameter.description.strip()]
+            lines += [
+                f"\n- {name}: `{value}`" if "\n" not in value else _block(name, value)
+                for name, value in _values(parameter)
+            ]
+            lines += [f"\n- {rule}" for rule in rules(parameter)]
+    lines += ["", "## Output", ""]
+    for name, of, description in _output(manifest.output.json_schema):
+        lines.append(f"- `{name}`, {of}" + (f": {description}" if description else ""))
+    return "\n".join([*lines, "", "## Example", "", "```yaml", example(manifest), "```"])
+
+
+def kind(parameter: Parameter) -> Iterator[str]:
+    """Yield what a value must be: types, whether it must be given, bounds, allowed values."""
+    yield " or ".join(parameter.types)
+    if parameter.required:
+        yield "required"
+    if parameter.secret:
+        yield "secret"
+    if parameter.literal:
+        yield "no expressions"
+    yield from _bounds("", parameter.minimum, parameter.maximum)
+    units = [name for of, name in (("string", "characters"), ("array", "items")) if of in parameter.types]
+    yield from _bounds(f" {' or '.join(units)}", parameter.min_length, parameter.max_length)
+    if parameter.pattern:
+        yield f"matching {parameter.pattern}"
+    allowed = parameter.enum or (parameter.options.values if parameter.options and parameter.options.closed else None)
+    if allowed:
+        yield "one of " + ", ".join(_plain(value) for value in allowed)
+    elif parameter.options and parameter.options.values:
+        yield "for example " + ", ".join(_plain(value) for value in parameter.options.values)
+
+
+def rules(parameter: Parameter) -> Iterator[str]:
+    """Yield the rules between this parameter and others."""
+    for condition in parameter.requires:
+        yield f"requires {_condition(condition)}"
+    if parameter.excludes:
+        yield f"not together with {', '.join(parameter.excludes)}"
+    if parameter.visible_when:
+        yield f"for {_condition(parameter.visible_when)}"
+
+
+def example(manifest: Manifest) -> str:
+    """Return a step to paste into a workflow: what is required, with the examples of the manifest."""
+    known = {parameter.name: parameter for parameter in manifest.all_parameters}
+    names = [name for name, parameter in known.items() if parameter.required]
+    for name in names:  # grows while it is walked
+        names += [other.parameter for other in known[name].requires if other.parameter not in names]
+    step: dict[str, Json] = {"id": manifest.id, "uses": manifest.id}
+    if manifest.connection:
+        step["connection"] = f"my-{manifest.connection.replace('_', '-')}"
+    step["with"] = {name: _example_value(known[name]) for name in known if name in names}
+    return _yaml([step])
+
+
+def _example_value(parameter: Parameter) -> Json:
+    values: list[Json] = [parameter.example, parameter.default, *(parameter.enum or ())]
+    return next((value for value in values if value is not None), None)
+
+
+def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "Connection", f"of type {manifest.connection}" if manifest.connection else "none is needed"
+    yield "Effects", EFFECTS[manifest.effects]
+    yield "Retries", RETRY[manifest.retry]
+
+
+def _groups(manifest: Manifest) -> Iterator[tuple[str, Sequence[Parameter]]]:
+    if manifest.parameters.basic:
+        yield "Basic parameters", manifest.parameters.basic
+    if manifest.parameters.advanced:
+        yield "Advanced parameters", manifest.parameters.advanced
+
+
+def _values(parameter: Parameter) -> Iterator[tuple[str, str]]:
+    if parameter.default is not None:
+        yield "default", _value(parameter.default)
+    if parameter.example is not None and parameter.example != parameter.default:
+        yield "example", _value(parameter.example)
+
+
+def _value(value: Json) -> str:
+    told = json.dumps(value, ensure_ascii=False)
+    return told if len(told) <= LONGEST_VALUE else _yaml(value)
+
+
+def _block(name: str, value: str) -> str:
+    return f"\n- {name}:\n\n```yaml\n{value}\n```"
+
+
+def _bounds(unit: str, low: float | None, high: float | None) -> Iterator[str]:
+    if low is not None and high is not None:
+        yield f"{low:,} to {high:,}{unit}" if low != high else f"{low:,}{unit}"
+    elif low is not None:
+        yield "not empty" if unit and low == 1 else f"at least {low:,}{unit}"
+    elif high is not None:
+        yield f"at most {high:,}{unit}"
+
+
+def _condition(condition: Condition) -> str:
+    if condition.values is None:
+        return condition.parameter
+    return f"{condition.parameter} {' or '.join(_plain(value) for value in condition.values)}"
+
+
+def _plain(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _output(schema: JsonObject, name: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and description of every member that a JSON Schema declares, down to the leaves."""
+    properties, items = schema.get("properties"), schema.get("items")
+    if name and (schema.get("description") or not isinstance(properties, dict)):
+        yield name, _schema_type(schema), clean_line(str(schema.get("description", "")))
+    if isinstance(properties, dict):
+        for key, member in properties.items():
+            if isinstance(member, dict):
+                yield from _output(member, f"{name}.{key}" if name else key)
+    if isinstance(items, dict) and isinstance(items.get("properties"), dict):
+        yield from _output({**items, "description": None}, f"{name}[]")
+
+
+def _schema_type(schema: dict[str, Any]) -> str:
+    found = schema.get("type")
+    if found is None and "enum" in schema:
+        return "one of " + ", ".join(_plain(value) for value in schema["enum"])
+    return " or ".join(found) if isinstance(found, list) else str(found or "any")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes YAML as people do: lists set in, text of several lines as a block."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _yaml(value: Json | list[dict[str, Json]]) -> str:
+    told: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=88)
+    return told.rstrip().removesuffix("\n...")

@@ -1,0 +1,166 @@
+"""`weft validate`: everything that is wrong with documents, all at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import click
+
+from weft import manifest, source
+from weft.cli.exits import ExitCode
+from weft.cli.opening import WORKSPACE, documents, open_runtime, workflow_names
+from weft.cli.problems import as_json, tell
+from weft.cli.state import State, connections_option, home_option, json_option, pack_option, pass_state
+from weft.cli.terminal import to_json
+from weft.errors import InvalidDocument, NotFound, PackError, Problem
+from weft.runtime import Runtime
+from weft.source import Source
+
+Kind: TypeAlias = Literal["workflow", "manifest", "connection-type"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One document and what was found in it."""
+
+    file: Path
+    kind: Kind
+    problems: Sequence[Problem]
+
+
+@click.command("validate")
+@click.argument("names", metavar="[DOCUMENT]...", nargs=-1, shell_complete=workflow_names)
+@click.option(
+    "--manifest", "as_manifest", is_flag=True, help="Read the documents as manifests, whatever they look like."
+)
+@json_option
+@pack_option
+@connections_option
+@home_option
+@pass_state
+def command(state: State, names: tuple[str, ...], as_manifest: bool, as_json: bool) -> ExitCode:
+    """Check workflows and manifests, and say all that is wrong, with the lines themselves.
+
+    DOCUMENT is a path, or a workflow's name; left out, every workflow in workflows/ is checked.
+    """
+    checker = Checker(state, as_manifest)
+    found = [checker.check(name) for name in names or _workspace()]
+    (_print_json if as_json else _print)(found, state)
+    broken = any(problem.severity == "error" for checked in found for problem in checked.problems)
+    return ExitCode.INVALID_DOCUMENT if broken else ExitCode.OK
+
+
+class Checker:
+    """Checks documents one after another; the runtime is opened when the first needs it."""
+
+    def __init__(self, state: State, as_manifest: bool) -> None:
+        self._state = state
+        self._as_manifest = as_manifest
+        self._opened: Runtime | None = None
+
+    def check(self, name: str) -> Checked:
+        """Return what is wrong with one document.
+
+        Raises:
+            NotFound: There is no such document.
+            PackError: The packs that workflows need cannot be used.
+        """
+        file = Path(name) if Path(name).is_file() else self._runtime().find_workflow(name)
+        try:
+            document = source.read_file(file)
+        except InvalidDocument as error:
+            return Checked(file, _kind_by_place(file) or "workflow", error.problems)
+        kind = self._kind(file, document)
+        checks: dict[Kind, Callable[[], Iterable[Problem]]] = {
+            "workflow": lambda: self._runtime().compile(file).warnings,
+            "manifest": lambda: self._manifest(document),
+            "connection-type": lambda: _connection_type(document),
+        }
+        try:
+            return Checked(file, kind, tuple(checks[kind]()))
+        except InvalidDocument as error:
+            return Checked(file, kind, error.problems)
+
+    def _manifest(self, document: Source) -> Iterable[Problem]:
+        """Return what is wrong with a manifest, and where its module says something else."""
+        manifest.load(document)
+        here = Path(document.file).resolve()
+        for action in self._runtime().registry.actions():
+            if Path(action.source.file).resolve() == here:
+                try:
+                    action.load()
+                except PackError as error:
+                    return error.problems
+        return ()
+
+    def _kind(self, file: Path, document: Source) -> Kind:
+        value = document.value
+        keys = value.keys() if isinstance(value, dict) else set()
+        if self._as_manifest:
+            return "connection-type" if "fields" in keys else "manifest"
+        if place := _kind_by_place(file):
+            return place
+        if "steps" not in keys and "parameters" in keys:
+            return "manifest"
+        return "connection-type" if "steps" not in keys and "fields" in keys else "workflow"
+
+    def _runtime(self) -> Runtime:
+        if self._opened is None:
+            self._opened = open_runtime(self._state)
+        return self._opened
+
+
+def _kind_by_place(file: Path) -> Kind | None:
+    folders = file.resolve().parts[-3:-1]
+    if folders[-1:] == ("manifests",):
+        return "manifest"
+    return "connection-type" if folders == ("manifests", "connections") else None
+
+
+def _connection_type(document: Source) -> Iterable[Problem]:
+    manifest.load_connection_type(document)
+    return ()
+
+
+def _workspace() -> list[str]:
+    found = [str(path) for path in documents()]
+    if not found:
+        raise NotFound(
+            f"There are no workflows in {WORKSPACE}/ here.",
+            code="no_workflows",
+            remedy="Name the documents to check, or go to the directory that holds them.",
+        )
+    return found
+
+
+def _print(found: Sequence[Checked], state: State) -> None:
+    problems = [problem for checked in found for problem in checked.problems]
+    tell(problems, state, sys.stdout)
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    told = [_count(errors, "error")] * bool(errors) + [_count(warnings, "warning")] * bool(warnings)
+    documents = _count(len(found), "document")
+    click.echo(f"\n{' and '.join(told)} in {documents}." if told else f"{documents} checked, nothing is wrong.")
+
+
+def _print_json(found: Sequence[Checked], state: State) -> None:
+    report = {
+        "documents": [
+            {
+                "file": str(checked.file),
+                "kind": checked.kind,
+                "valid": all(problem.severity != "error" for problem in checked.problems),
+                "problems": [as_json(problem, state.redactor) for problem in checked.problems],
+            }
+            for checked in found
+        ]
+    }
+    click.echo(to_json(report))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,287 @@
+"""What a run looks like so far, folded from its events; every display draws from this."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.cli.terminal import clean, clean_line
+from weft.engine.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Emitted,
+    Event,
+    Logged,
+    RunEnded,
+    RunStarted,
+    RunState,
+    StepEnded,
+    StepStarted,
+    StepState,
+)
+from weft.errors import Problem
+from weft.types import Json
+
+KEPT = 8_000
+"""Characters of streamed text that are kept at each end; a terminal shows far fewer."""
+
+
+@dataclass
+class AttemptView:
+    number: int
+    variant: str
+    note: str = ""
+    problem: Problem | None = None
+    ms: int | None = None
+    wait_s: float = 0.0
+
+
+@dataclass
+class StepView:
+    """One row: a step, or one item of a step that is repeated."""
+
+    path: str
+    uses: str
+    title: str
+    state: StepState = "pending"
+    began: float | None = None  #: on the view's clock
+    ms: int | None = None
+    attempts: list[AttemptView] = field(default_factory=list)
+    wait_until: float | None = None  #: on the view's clock
+    head: str = ""  #: the beginning of what was streamed by this attempt
+    tail: str = ""  #: its end
+    pieces: int = 0
+    first_piece: float | None = None
+    last_piece: float | None = None
+    log: str = ""
+    output: Json = None
+    problem: Problem | None = None
+
+    @property
+    def depth(self) -> int:
+        return len(name_of(self.path).split("/")) - 1
+
+    @property
+    def attempt(self) -> AttemptView | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def failed_attempts(self) -> list[AttemptView]:
+        """The attempts worth telling: one that was cancelled with its step is not."""
+        return [each for each in self.attempts if each.problem is not None and each.problem.code != self.state]
+
+    def elapsed(self, now: float) -> float | None:
+        """Return the seconds that the step took, or has taken so far; None before it begins."""
+        if self.ms is not None:
+            return self.ms / 1000
+        return None if self.began is None else now - self.began
+
+    def text(self) -> str:
+        """Return the end of the text being written, or the beginning of the one that was."""
+        if self.state != "succeeded":
+            return self.tail if self.state in ("running", "waiting") else ""
+        return self.head or answer(self.output)
+
+    def pace(self) -> float | None:
+        """Return the tokens that a completion wrote in a second, when it was watched long enough to tell."""
+        tokens = object_at(self.output, "usage").get("completion_tokens")
+        if self.first_piece is None or self.last_piece is None or self.pieces < 5 or not isinstance(tokens, int):
+            return None
+        span = self.last_piece - self.first_piece
+        return tokens / span if span > 0.2 else None
+
+
+@dataclass
+class Fetch:
+    """Something large that is being fetched before a step can begin."""
+
+    what: str
+    done: int
+    total: int
+    began: float
+
+
+class RunView:
+    """The state of a run, as its events told it.
+
+    Args:
+        steps: Names of all steps of the plan → action or kind, title; a run tells only of the outermost at its start.
+        clock: Seconds of a clock that only goes forward.
+    """
+
+    def __init__(
+        self, steps: Mapping[str, tuple[str, str]] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock = clock
+        self._planned = steps or {}
+        self.run_id = ""
+        self.workflow = ""
+        self.state: RunState = "running"
+        self.ms: int | None = None
+        self.outputs: Json = None
+        self.problem: Problem | None = None
+        self.fetch: Fetch | None = None
+        self._steps: dict[str, StepView] = {}
+
+    @property
+    def steps(self) -> list[StepView]:
+        """Every row in the order of the document; items of a repeated step stand under it."""
+        return list(self._steps.values())
+
+    def step(self, path: str) -> StepView:
+        """Return the row at `path`; one that the plan did not announce is placed under its nearest ancestor."""
+        if path not in self._steps:
+            self._insert(path)
+        return self._steps[path]
+
+    def apply(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case RunStarted():
+                self.run_id, self.workflow = event.run_id, event.workflow
+                for path, uses, title in event.steps:
+                    self._steps[path] = StepView(path, uses, clean_line(title))
+            case RunEnded():
+                self.state, self.ms = event.state, event.ms
+                self.outputs, self.problem = event.outputs, event.problem
+            case _:
+                self._apply_to_step(self.step(event.path), event)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Take in how far something is fetched; when all is there it is forgotten."""
+        if self.fetch is None or self.fetch.what != what:
+            self.fetch = Fetch(what, done, total, self.clock())
+        self.fetch.done, self.fetch.total = done, total
+        if total and done >= total:
+            self.fetch = None
+
+    def _apply_to_step(
+        self, step: StepView, event: StepStarted | AttemptStarted | Emitted | AttemptEnded | StepEnded | Logged
+    ) -> None:
+        match event:
+            case StepStarted():
+                step.state, step.began = "running", self.clock()
+            case AttemptStarted():
+                step.state, step.wait_until, step.log = "running", None, ""
+                step.began = self.clock() if step.began is None else step.began
+                step.head = step.tail = ""
+                step.pieces, step.first_piece = 0, None
+                if step.attempt and step.attempt.number == event.attempt:  # told again with another note
+                    step.attempt.note, step.attempt.variant = event.note, event.variant
+                else:
+                    step.attempts.append(AttemptView(event.attempt, event.variant, event.note))
+            case Emitted():
+                self._emitted(step, event)
+            case AttemptEnded():
+                self._attempt_ended(step, event)
+            case StepEnded():
+                step.state, step.ms = event.state, event.ms
+                step.output, step.problem, step.wait_until = event.output, event.problem, None
+            case Logged():
+                step.log = clean_line(event.message)
+
+    def _emitted(self, step: StepView, event: Emitted) -> None:
+        if step.attempt and event.attempt < step.attempt.number:
+            return  # a late piece of an attempt that was given up
+        text = clean(event.text)
+        step.head += text[: max(0, KEPT - len(step.head))]
+        step.tail += text
+        if len(step.tail) > 2 * KEPT:
+            step.tail = step.tail[-KEPT:]
+        step.pieces += 1
+        step.last_piece = self.clock()
+        step.first_piece = step.last_piece if step.first_piece is None else step.first_piece
+
+    def _attempt_ended(self, step: StepView, event: AttemptEnded) -> None:
+        if step.attempt is None or step.attempt.number != event.attempt:
+            step.attempts.append(AttemptView(event.attempt, event.variant))
+        attempt = step.attempts[-1]
+        attempt.ms, attempt.problem, attempt.wait_s = event.ms, event.problem, event.wait_s
+        if event.problem is not None and event.wait_s > 0:
+            step.state, step.wait_until = "waiting", self.clock() + event.wait_s
+
+    def _insert(self, path: str) -> None:
+        name = name_of(path)
+        uses, title = self._planned.get(name, ("", name.rpartition("/")[2]))
+        turn = re.search(r"\[\d+\]$", path)
+        row = StepView(path, uses, clean_line(title) + (f" {turn[0]}" if turn else ""))
+        family = [at for at, other in enumerate(self._steps) if _related(_parts(path), _parts(other))]
+        rows = list(self._steps.items())
+        rows.insert(max(family, default=len(rows) - 1) + 1, (path, row))
+        self._steps = dict(rows)
+
+
+def name_of(path: str) -> str:
+    """Return the name of the step at a path of a run, as the plan has it: `/each[3]/mail` → `each/mail`."""
+    return "/".join(_parts(path))
+
+
+def _parts(path: str) -> list[str]:
+    return [part.split("[")[0].removeprefix("@") for part in path.strip("/").split("/")]
+
+
+def _related(one: list[str], other: list[str]) -> bool:
+    """Tell whether two steps are the same, or one is within the other."""
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
+
+
+def object_at(value: Json, *keys: str) -> dict[str, Any]:
+    """Return the object under `keys`, or an empty one when it is not there."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def completion_facts(output: Json) -> Iterator[str]:
+    """Say what a completion used: tokens, cost, what was dropped; nothing for other outputs."""
+    usage, ours = object_at(output, "usage"), object_at(output, "weft")
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if isinstance(prompt, int) and isinstance(completion, int):
+        yield f"{prompt} + {completion} tokens"
+    if cost := cost_text(ours.get("cost")):
+        yield cost
+
+
+def cost_text(cost: Json) -> str:
+    """Say a cost in its currency; nothing when it is not known."""
+    if not isinstance(cost, dict):
+        return ""
+    amount, currency = cost.get("amount"), cost.get("currency", "USD")
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        return ""
+    if amount == 0:
+        return "no cost"
+    return f"{amount:.4f} {currency}" if amount < 0.1 else f"{amount:.2f} {currency}"
+
+
+def answer(output: Json) -> str:
+    """Return the text that a completion answered, or nothing when the output is none."""
+    choices = object_at(output).get("choices")
+    if not isinstance(choices, list) or not choices:
+        return ""
+    content = object_at(choices[0], "message").get("content")
+    return clean(content[:KEPT]) if isinstance(content, str) else ""
+
+
+def mail_facts(output: Json) -> Iterator[str]:
+    """Say who got a mail and who was refused; nothing for other outputs."""
+    if not is_mail(output):
+        return
+    accepted, refused = object_at(output)["accepted"], object_at(output).get("refused")
+    yield "to " + _people([str(address) for address in accepted])
+    if isinstance(refused, list) and refused:
+        yield "refused " + _people([str(object_at(each).get("address")) for each in refused])
+
+
+def _people(addresses: list[str]) -> str:
+    more = f" and {len(addresses) - 3} more" if len(addresses) > 3 else ""
+    return clean_line(", ".join(addresses[:3])) + more
+
+
+def is_mail(output: Json) -> bool:
+    """Tell whether an output says that a mail was accepted."""
+    return isinstance(output, dict) and "message_id" in output and isinstance(output.get("accepted"), list)

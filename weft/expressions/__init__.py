@@ -1,0 +1,15 @@
+"""Expressions in documents: Jinja's syntax, bounded and typed.
+
+    compile("Dear {{ inputs.name }}") ──▶ Template ──render(scope)──▶ text
+    compile("{{ steps.rows.output }}") ─▶ Template ──render(scope)──▶ the value, with its type
+
+Values in scope are JSON and are data: they are never read as templates. `docs/expressions.md` lists all that an
+expression may use; the modules, lowest first: `limits`, `values`, `operators`, `predicates`, `methods`, `instants`,
+`sequences`, `filters`, `syntax`, `names`, `evaluator`, `statements`, `template`.
+"""
+
+from weft.expressions.limits import Limits
+from weft.expressions.names import Reference
+from weft.expressions.template import Template, compile, compile_condition, has_expression  # noqa: A004 (as in `re`)
+
+__all__ = ["Limits", "Reference", "Template", "compile", "compile_condition", "has_expression"]
