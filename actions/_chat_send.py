@@ -79,18 +79,14 @@ class Request:
                     raise
                 self._leave_out(names)
                 return await self._send(context)
-        except (ActionError, TimeoutError):
+        except ActionError:
             raise
         except Exception as error:  # noqa: BLE001  LiteLLM raises whatever it comes by; the exchange has the facts
-            failure = self._failure(error)
+            told = error.told if isinstance(error, _StreamBroken) else None
+            failure = self.call.from_exchange(self.exchange, told)
         finally:
             _litellm.exchange.reset(token)
         raise failure
-
-    def _failure(self, error: Exception) -> ActionError:
-        if isinstance(error, _StreamBroken):
-            return self.call.from_exchange(self.exchange, error.told)
-        return self.call.from_exchange(self.exchange)
 
     async def _send(self, context: ActionContext) -> Any:
         listed = supported(self.provider, self.model)

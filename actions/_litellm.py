@@ -199,18 +199,18 @@ class _Measured(httpx.AsyncByteStream):
         await self._inner.aclose()
 
 
-_transports: dict[asyncio.AbstractEventLoop, AsyncGenerator[httpx.AsyncBaseTransport]] = {}
-_current: dict[asyncio.AbstractEventLoop, httpx.AsyncBaseTransport] = {}
+_transports: dict[
+    asyncio.AbstractEventLoop, tuple[httpx.AsyncBaseTransport, AsyncGenerator[httpx.AsyncBaseTransport]]
+] = {}
 
 
 async def _transport(build: Callable[[], httpx.AsyncBaseTransport | None]) -> httpx.AsyncBaseTransport:
     """Return the one transport of the running loop, which closes together with it."""
     loop = asyncio.get_running_loop()
-    if loop not in _current:
+    if loop not in _transports:
         keeper = _keep(loop, build() or httpx.AsyncHTTPTransport())
-        _transports[loop] = keeper
-        _current[loop] = await anext(keeper)
-    return _current[loop]
+        _transports[loop] = await anext(keeper), keeper
+    return _transports[loop][0]
 
 
 async def _keep(
@@ -220,5 +220,4 @@ async def _keep(
         yield transport
     finally:
         _transports.pop(loop, None)
-        _current.pop(loop, None)
         await transport.aclose()

@@ -94,14 +94,12 @@ async def generate_chat_completion(arguments: Arguments, context: ActionContext)
     )
     failure: ActionError | None = None
     try:
-        async with asyncio.timeout(limit_s) as deadline:
+        async with asyncio.timeout(limit_s):
             await _litellm.loaded()
             request = Request(arguments, connection, call, route, given, extra, exchange)
             request.refit()
             response = await request.answer(context)
     except TimeoutError:
-        if not deadline.expired():
-            raise
         failure = call.fail(Kind.TIMEOUT, status=exchange.status)
     if failure is not None:
         raise failure
@@ -122,7 +120,7 @@ async def generate_chat_completion(arguments: Arguments, context: ActionContext)
 
 def _body(arguments: Arguments, call: Call) -> tuple[JsonObject, JsonObject]:
     """Return the body's members; what `check` would refuse is refused here as well."""
-    values = arguments.model_dump(exclude_none=True)
+    values = {name: value for name, value in arguments if value is not None}
     for problem in check(values):
         if problem.severity == "error":
             raise call.unsent(Kind.INVALID_REQUEST, problem.message, problem.remedy or "Correct it.")

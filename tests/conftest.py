@@ -47,7 +47,7 @@ def no_thread_left() -> Iterator[None]:
 
 
 def _left_over(before: set[threading.Thread]) -> list[str]:
-    pools = ("ThreadPoolExecutor", "asyncio_")
+    pools = ("ThreadPoolExecutor", "asyncio_", "litellm-logging")
     new = (thread for thread in threading.enumerate() if thread not in before and not thread.daemon)
     return [thread.name for thread in new if not thread.name.startswith(pools)]
 

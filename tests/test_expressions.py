@@ -18,10 +18,10 @@ from weft import expressions
 from weft.errors import ExpressionError, ExpressionLimit
 from weft.expressions import Limits, Reference
 from weft.expressions.evaluator import LOOP_NAMES
-from weft.expressions.filters import FILTERS
 from weft.expressions.instants import _DIRECTIVES
 from weft.expressions.methods import METHODS
 from weft.expressions.predicates import PREDICATES
+from weft.expressions.sequences import FILTERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "expressions.md"

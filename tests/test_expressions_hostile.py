@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from weft import expressions
 from weft.errors import ExpressionError
-from weft.expressions.filters import FILTERS
 from weft.expressions.methods import CANDIDATES
 from weft.expressions.predicates import PREDICATES
+from weft.expressions.sequences import FILTERS
 
 CORPORA = Path(__file__).parent / "corpora"
 CHILD = Path(__file__).parent / "expression_child.py"

@@ -114,6 +114,8 @@ class Parameter(Model):
     """Whether expressions are refused in it."""
     escape: Literal["html"] | None = None
     """How values are escaped when an expression puts them into its text."""
+    escape_when: Condition | None = None
+    """Escape only while this holds; left out: always. The parameter that it names then takes no expression."""
     options: Options | None = None
     """Suggestions for its value."""
     visible_when: Condition | None = None
@@ -388,6 +390,10 @@ def _check_relations(
     ]
     if parameter.visible_when is not None:
         conditions.append((("visible_when",), parameter.visible_when))
+    if parameter.escape_when is not None:
+        conditions.append((("escape_when",), parameter.escape_when))
+        if parameter.escape is None:
+            findings.add((*path, "escape_when"), "escape", "'escape_when' needs 'escape'.", "Add it.", key=True)
     named: list[tuple[DocumentPath, str]] = [
         ((*inner, "parameter"), condition.parameter) for inner, condition in conditions
     ]

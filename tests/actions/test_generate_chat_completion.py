@@ -14,7 +14,21 @@ from typing import Any
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import TypeAdapter
-from servers.llm import Answer, Cut, Drip, Echo, Events, Hang, Huge, ModelServer, Ok, Reset, Status, redirect
+from servers.llm import (
+    Answer,
+    Cut,
+    Drip,
+    Echo,
+    Events,
+    Hang,
+    Huge,
+    ModelServer,
+    Ok,
+    Reset,
+    Status,
+    anthropic_events,
+    redirect,
+)
 
 from weft import arguments, manifest, source
 from weft.errors import ActionError
@@ -321,6 +335,18 @@ async def test_arguments_are_not_touched(model_server: ModelServer) -> None:
     for provider in ("openai", "anthropic"):
         await complete(connection(model_server, provider), max_tokens=5, **given)
     assert json.dumps(given) == before
+
+
+async def test_null_is_a_value_inside(model_server: ModelServer) -> None:
+    """A null within tools or further members is sent; a null for a parameter takes the step's own away."""
+    tool = json.loads(json.dumps(TOOL))
+    tool["function"]["parameters"]["properties"]["city"]["default"] = None
+    further: dict[str, Json] = {"temperature": None, "vendor": {"a": None}}
+    await complete(connection(model_server), tools=[tool], temperature=0.5, additional_parameters=further)
+    sent = model_server.requests[0].json
+    assert sent["tools"] == [tool]
+    assert sent["vendor"] == {"a": None}
+    assert "temperature" not in sent
 
 
 # Parameters that a model does not take
@@ -674,6 +700,33 @@ async def test_a_stream_that_breaks(model_server: ModelServer, events: list[Any]
     model_server.script(Events([*(start if events != ["[DONE]"] else []), *events]))
     error = await failure(connection(model_server), facts={"watched": True})
     assert (error.kind, error.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [({"type": "error", "error": {"type": "overloaded_error", "message": "o"}}, "overloaded"), (None, "bad_response")],
+)
+async def test_a_stream_of_anthropic_that_breaks(model_server: ModelServer, last: Json, kind: str) -> None:
+    """It is seen as well where the events have another shape."""
+    begun = anthropic_events(Ok().anthropic({"model": "m"}))[:5]
+    model_server.script(Events([*begun, *([last] if last else [])]))
+    error = await failure(connection(model_server, "anthropic"), max_tokens=5, facts={"watched": True})
+    assert (error.kind, len(model_server.requests)) == (kind, 1)
+
+
+def test_cost() -> None:
+    """It is known for a public model with a price whose tokens were counted, and is never zero by accident."""
+    answer = importlib.import_module("weft_core.actions._chat_answer")
+
+    def cost(model: str, *, public: bool = True, usage: Any = None) -> Any:
+        made = Ok(usage=usage or {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500})
+        response = answer.response_of(made.openai({"model": model}))
+        return answer.cost_of(response, "openai", model, public=public)
+
+    assert cost("gpt-4o-mini") == {"amount": pytest.approx(0.00045), "currency": "USD"}
+    assert cost("gpt-4o-mini", public=False) == "unknown"
+    assert cost("my-own-model") == "unknown"
+    assert cost("gpt-4o-mini", usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}) == "unknown"
 
 
 @pytest.mark.parametrize(

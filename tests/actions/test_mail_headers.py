@@ -151,13 +151,24 @@ def test_the_last_look_stops_what_the_checks_let_through(parts: dict[str, Any]) 
     assert (caught.value.kind, caught.value.effect) == ("unsafe_message", "none")
 
 
-def test_the_last_look_sees_a_header_that_the_library_lets_slip_into_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that writes an attachment's name over two lines does not get its mail sent."""
+@pytest.mark.parametrize(
+    ("written", "slipped"),
+    [
+        (b"a.txt", b"a.txt\r\nBcc: eve@evil.test"),
+        (b"multipart/mixed", b"text/x-mixed"),
+        (b"Good", b"Good\n"),
+        (b"Good", b"Good\r"),
+        (b"MIME-Version: 1.0", b"MIME-Version: 1.0\r\nBcc: eve@evil.test"),
+        (b"MIME-Version: 1.0\r\n", b""),
+    ],
+)
+def test_the_last_look_sees_what_the_library_lets_slip(
+    monkeypatch: pytest.MonkeyPatch, written: bytes, slipped: bytes
+) -> None:
+    """A library that writes other headers, parts or line ends than it was told does not get its mail sent."""
     real = message.EmailMessage.as_bytes
     monkeypatch.setattr(
-        message.EmailMessage,
-        "as_bytes",
-        lambda self, **options: real(self, **options).replace(b"a.txt", b"a.txt\r\nBcc: eve@evil.test"),
+        message.EmailMessage, "as_bytes", lambda self, **options: real(self, **options).replace(written, slipped)
     )
     file = message.Attachment("a.txt", b"x", "text/plain")
     with pytest.raises(ActionError, match="exactly the headers"):

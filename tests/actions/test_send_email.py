@@ -528,6 +528,15 @@ async def test_a_server_that_reads_slowly_gets_all_of_it() -> None:
     assert server.stored[0].count(b"\r\n..x") == 13800
 
 
+async def test_the_dot_waits_until_the_content_is_written() -> None:
+    """A connection that breaks while a large mail is still leaving has delivered nothing, and the error says so."""
+    big = {"attachments": [{"filename": "a.bin", "content": "x" * 12_000_000}]}
+    async with FaultServer("drop-mid-data") as server:
+        error = await failure(server, big)
+
+    assert (error.kind, error.effect, error.retryable) == ("unreachable", "none", True)
+
+
 async def test_a_servers_words_are_shortened_and_harmless() -> None:
     """Escape codes and endless text of a server do not get into messages."""
     assert smtp._legible("no\x1b[31m\r\nX: \u2028" + "y" * 999) == "no [31m X: " + "y" * 189

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 from weft.expressions import values
 from weft.expressions.instants import date
 from weft.expressions.limits import Account, Fault, LimitFault
-from weft.expressions.sequences import SEQUENCE_FILTERS
 
 Filter = Callable[..., Any]
 
@@ -229,8 +228,7 @@ def _judge(account: Account, value: Any, depth: int = 0) -> None:
             _judge(account, item, depth + 1)
 
 
-FILTERS: Final[dict[str, Filter]] = {
-    **SEQUENCE_FILTERS,
+VALUE_FILTERS: Final[dict[str, Filter]] = {
     "abs": _absolute,
     "capitalize": _capitalize,
     "count": _length,
@@ -255,4 +253,3 @@ FILTERS: Final[dict[str, Filter]] = {
     "urlencode": _urlencode,
     "wordcount": _wordcount,
 }
-"""Jinja's names, and `date` and `fromjson` of our own."""

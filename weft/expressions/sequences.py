@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from weft.expressions import values
+from weft.expressions.filters import VALUE_FILTERS
 from weft.expressions.limits import Account, Fault
 from weft.expressions.methods import pairs
 from weft.expressions.predicates import PREDICATES
@@ -250,8 +251,6 @@ def named(what: Literal["filter", "test"], name: Any, *, written: bool = False) 
         name: Its name there.
         written: Whether the name stands in the template itself, so that an error may show it.
     """
-    from weft.expressions.filters import FILTERS  # noqa: PLC0415 (the list of filters has `map` in it)
-
     table: dict[str, Filter] = FILTERS if what == "filter" else PREDICATES
     function = table.get(name) if type(name) is str else None
     if function is None:
@@ -264,7 +263,8 @@ def named(what: Literal["filter", "test"], name: Any, *, written: bool = False) 
     return function
 
 
-SEQUENCE_FILTERS: Final[dict[str, Filter]] = {
+FILTERS: Final[dict[str, Filter]] = {
+    **VALUE_FILTERS,
     "dictsort": _dict_sort,
     "first": _ends(0),
     "groupby": _group_by,
@@ -284,3 +284,4 @@ SEQUENCE_FILTERS: Final[dict[str, Filter]] = {
     "sum": _sum,
     "unique": _unique,
 }
+"""All that there are: Jinja's names, and `date` and `fromjson` of our own."""
