@@ -174,3 +174,39 @@ async def test_every_opened_secret_is_known_to_the_redactor(tmp_path):
 
     assert redactor.text("from-the-environment built-in-secret") == f"{MASK} {MASK}"
     assert notes == ["starting mine"]
+
+
+async def test_connections_by_provider_are_enough(tmp_path):
+    """A step that names connections by provider alone takes the provider's, or the only one there is of it."""
+    source = file_of(
+        tmp_path,
+        "one: {type: account, provider: first, token: aaaaaa}\n"
+        "two: {type: account, provider: second, token: bbbbbb}\n"
+        "other: {type: account, provider: first, token: cccccc}\n",
+    )
+    opened = connections(source).open
+
+    async def name_of(provider, others):
+        return (await opened(None, "account", provider=provider, others=others, note=lambda text: None)).name
+
+    assert await name_of("first", {"first": "one"}) == "one"
+    assert await name_of("second", {"first": "one"}) == "two"
+    for provider, others in (("first", {}), ("first", {"first": "two"}), (None, {"first": "one"}), ("third", {})):
+        with pytest.raises(ConnectionUnusable):
+            await name_of(provider, others)
+
+
+@pytest.mark.parametrize("content", [b"canary-9 " * 10_000, b"canary-9 \xff\xfe", None])
+async def test_a_file_that_holds_no_usable_secret_is_refused_whole(tmp_path, content):
+    """Too large, no text or not there: nothing of it is taken, and no error carries it along."""
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    source = file_of(tmp_path, "a: {type: account, token: {file: token}}\n")
+    with pytest.raises(InvalidConnections) as caught:
+        await connections(source).get("a", "account")
+
+    error = caught.value
+    assert error.problem.code == "unreadable_file"
+    while error is not None:
+        assert "canary" not in repr(error)
+        error = error.__cause__ or error.__context__

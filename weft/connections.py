@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from weft import arguments, source
+from weft import arguments, source, wording
 from weft.errors import ConnectionUnusable, InvalidConnections, NotFound, Problem, Where
 from weft.manifest import ConnectionType, Parameter
-from weft.plan import ConnectionFacts, nearest, variable
+from weft.plan import ConnectionFacts, variable
 from weft.redaction import MASK, Redactor, Secret
 from weft.sdk import Connection
 from weft.source import Source
@@ -119,8 +119,7 @@ class File:
             if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
                 raise self._invalid("no_type", f"Connection {name!r} needs a type and fields.", (name,))
             if entry["type"] not in self._types:
-                close = nearest(str(entry["type"]), self._types)
-                hint = f"Did you mean {close!r}?" if close else f"There are: {', '.join(self._types)}."
+                hint = wording.meant(entry["type"], self._types) or f"There are: {', '.join(self._types)}."
                 text = f"There is no type of connection {entry['type']!r}."
                 raise self._invalid("unknown_connection_type", text, (name, "type"), hint)
         return {name: dict(entry) for name, entry in value.items() if isinstance(entry, dict)}
@@ -173,14 +172,24 @@ class File:
                     raise self._invalid("unset_variable", f"The variable {wanted} is not set.", (name, key))
             case {"file": str(wanted), **rest} if not rest:
                 path = self._path.parent / wanted
-                try:
-                    with path.open("rb") as file:
-                        text = file.read(LARGEST_SECRET).decode().rstrip("\r\n")
-                except (OSError, UnicodeDecodeError):
-                    raise self._invalid("unreadable_file", f"{wanted} cannot be read as text.", (name, key)) from None
+                found = _text_of(path)
+                if found is None:
+                    message = f"{wanted} is no readable text of at most {LARGEST_SECRET:,} bytes."
+                    raise self._invalid("unreadable_file", message, (name, key))
+                text = found
             case _:
                 return value
         return text if field is None else _from_text(field, text)
+
+
+def _text_of(path: Path) -> str | None:
+    """Return a small text file's content without its last line end, None when it is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_SECRET + 1)
+        return None if len(data) > LARGEST_SECRET else data.decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        return None  # raised from here, an error would carry the content with it, as its context
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +246,7 @@ class Connections:
 
     def _unknown(self, name: str) -> NotFound:
         known = sorted({known for s in self._sources for known in s.names()})
-        close = nearest(name, known)
-        hint = f"Did you mean {close!r}? " if close else ""
+        hint = f"{close} " if (close := wording.meant(name, known)) else ""
         return NotFound(
             f"There is no connection {name!r}.",
             remedy=f"{hint}Set its variables ({variable(name)}_…) or add it to connections.yaml.",
@@ -257,24 +265,24 @@ class Connections:
         """Return the connection for a call.
 
         Args:
-            name: The step's own connection.
+            name: The step's own connection, if it names one.
             wanted: The type that the action needs.
             provider: The provider that this call goes to; None when the action has no providers.
-            others: The step's further connections, by provider.
+            others: The step's connections by provider.
             note: Told what it is busy with.
 
         Raises:
             NotFound: There is no such connection.
             ConnectionUnusable: It cannot serve the call; a connection of one provider never serves another.
         """
-        if name is None:
+        if name is not None:
+            facts = self.facts(name, wanted)
+            if provider is None or facts is None or facts.provider in (None, provider):
+                return await self.get(name, wanted, note)
+        if provider is None:
             raise ConnectionUnusable(f"The step names no connection of type {wanted!r}.", code="missing_connection")
-        facts = self.facts(name, wanted)
-        if provider is None or facts is None or facts.provider in (None, provider):
-            return await self.get(name, wanted, note)
-        if provider in others:
-            return await self._of_provider(others[provider], wanted, provider, note)
-        return await self._of_provider(self._only_one(wanted, provider, name), wanted, provider, note)
+        chosen = others[provider] if provider in others else self._only_one(wanted, provider)
+        return await self._of_provider(chosen, wanted, provider, note)
 
     async def _of_provider(self, name: str, wanted: str, provider: str, note: Callable[[str], None]) -> Connection:
         facts = self.facts(name, wanted)
@@ -286,14 +294,14 @@ class Connections:
             )
         return await self.get(name, wanted, note)
 
-    def _only_one(self, wanted: str, provider: str, own: str) -> str:
+    def _only_one(self, wanted: str, provider: str) -> str:
         names = {n for s in self._sources for n in s.names()} | {provider}
         found = sorted(n for n in names if (f := self.facts(n, wanted)) and f.type == wanted and f.provider == provider)
         if len(found) == 1:
             return found[0]
         got = f"There are several: {', '.join(found)}." if found else "There is none."
         raise ConnectionUnusable(
-            f"A call goes to provider {provider!r}, but connection {own!r} belongs to another. {got}",
+            f"A call goes to provider {provider!r}, and the step names no connection of it. {got}",
             remedy=f"Name one in the step: connections: {{{provider}: <name>}}.",
             code="no_connection_for_provider",
         )

@@ -11,18 +11,29 @@ import contextlib
 import inspect
 import json
 import logging
+import math
 import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 from weakref import WeakKeyDictionary
 
 from weft import arguments
-from weft.errors import ActionError, Effect, InvalidArguments, Problem, StepTimeout, WeftError, Where
+from weft.errors import (
+    ActionError,
+    ConnectionUnusable,
+    Effect,
+    InvalidArguments,
+    Problem,
+    StepTimeout,
+    WeftError,
+    Where,
+)
 from weft.plan import PlannedStep, render, templates
+from weft.plan.hooks import own_problems, variants
 from weft.redaction import Redactor
 from weft.registry import Action
 from weft.sdk import ActionContext, Artifacts, Attempt, Connection, Variant
@@ -34,6 +45,18 @@ LONGEST_ATTEMPT_S = 900.0
 
 LARGEST_OUTPUT = 10_000_000
 """Characters of JSON that an output may have."""
+
+LONGEST_WAIT_ASKED_S = 366 * 86_400.0
+"""A longer wait that the other side asks for is a mistake of theirs, and is not heeded."""
+
+LARGEST_DETAILS = 100_000
+"""Characters of JSON that the details of a failure may have; larger ones are left out."""
+
+LONGEST_MESSAGE = 4_000
+"""Characters of a failure's message and remedy, each."""
+
+_THREAD_LEFT = {"max_tries": 1, "fallback": False}
+"""Details of a timeout that leaves a thread behind: nothing may be tried beside it, for the work could be done twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +73,15 @@ def prepare(step: PlannedStep, scope: Scope) -> Prepared:
     Raises:
         ExpressionError: A template in them cannot be evaluated.
         InvalidArguments: They break a rule; all broken rules are told.
+        PackError: The action's own rules are broken.
     """
     action = _action_of(step)
     given = {name: render(value, scope) for name, value in step.arguments.items()}
     parameters = action.manifest.all_parameters
     _refuse(step, arguments.check(parameters, given))
     complete = arguments.with_defaults(parameters, given)
-    callables = action.load()
-    if callables.check is not None:
-        _refuse(step, list(callables.check(complete)))
-    variants = tuple(callables.attempts(complete)) if callables.attempts is not None else ()
-    return Prepared(complete, variants or (Variant("default"),))
+    _refuse(step, own_problems(action, complete))
+    return Prepared(complete, variants(action, complete))
 
 
 def _output_check(action: Action) -> ValueCheck:
@@ -188,6 +209,7 @@ class Watch:
     note: Callable[[str], None] = lambda text: None
     barrier: Callable[[], Awaitable[None]] | None = None
     committed: bool = False  #: past the point of no return
+    ended: bool = False  #: what comes from it now, from a thread left behind, is told to nobody
 
 
 class Connections(Protocol):
@@ -226,29 +248,56 @@ class Executor:
         started = self._clock()
         try:
             output = self._checked(action, await self._call(action, call, watch))
-        except asyncio.CancelledError:
+        except (KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:  # noqa: BLE001  an attempt's every end is a record
-            failure = self._failure(action, call, watch, error)
+        except BaseException as error:  # an attempt's every end is a record, `sys.exit` in an action too
+            if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+                raise
+            failure = self._failure(action, call, error)
             return Outcome("failed", call.variant.name, started, self._clock(), failure=failure)
         return Outcome("succeeded", call.variant.name, started, self._clock(), output=output)
 
+    async def _opened(self, action: Action, call: Call, watch: Watch) -> Connection | None:
+        """Return the step's connection; whatever goes wrong with it, the action has not begun."""
+        if action.manifest.connection is None:
+            return None
+        named = call.step.connection or call.variant.provider
+        try:
+            async with asyncio.timeout(call.time_left_s) as scope:
+                connection = await self._connections.open(
+                    call.step.connection,
+                    action.manifest.connection,
+                    provider=call.variant.provider,
+                    others=call.step.connections,
+                    note=watch.note,
+                )
+        except WeftError:
+            raise
+        except Exception as error:  # noqa: BLE001  it must not pass for a fault of the action
+            if isinstance(error, TimeoutError) and scope.expired():
+                problem = f"Connection {named!r} was not ready when the step's time was up."
+                raise ConnectionUnusable(
+                    problem, code="timeout", remedy="Allow more with `timeout` in the step."
+                ) from None
+            self._log_crash(f"connection_failed {named}", call, error)
+            raise ConnectionUnusable(
+                f"Connection {named!r} could not be opened: {type(error).__name__}.",
+                code="connection_failed",
+                remedy="The log has the details.",
+            ) from None
+        watch.note("")
+        return connection
+
     async def _call(self, action: Action, call: Call, watch: Watch) -> Json:
-        connection = None
-        if action.manifest.connection is not None:
-            connection = await self._connections.open(
-                call.step.connection,
-                action.manifest.connection,
-                provider=call.variant.provider,
-                others=call.step.connections,
-                note=watch.note,
-            )
-            watch.note("")
-        limit = LONGEST_ATTEMPT_S if call.time_left_s is None else min(LONGEST_ATTEMPT_S, call.time_left_s)
+        begun = time.monotonic()
+        connection = await self._opened(action, call, watch)
+        limit = LONGEST_ATTEMPT_S
+        if call.time_left_s is not None:
+            limit = min(limit, max(0.0, call.time_left_s - (time.monotonic() - begun)))
         context = self._context(call, watch, connection, time.monotonic() + limit)
         try:
             async with asyncio.timeout(limit) as scope:
-                output: Json = await self._invoke(action, call, context)
+                output: Json = await self._invoke(action, call, context, watch)
                 return output
         except TimeoutError:
             if not scope.expired():
@@ -257,18 +306,21 @@ class Executor:
                 f"The attempt was stopped after {limit:g} s.", remedy="Allow more with `timeout` in the step."
             ) from None
 
-    async def _invoke(self, action: Action, call: Call, context: ActionContext) -> Any:
-        callables = action.load()
+    async def _invoke(self, action: Action, call: Call, context: ActionContext, watch: Watch) -> Any:
         given = {**call.arguments, **call.variant.arguments}
-        bound = callables.bind(given, context)
-        if inspect.iscoroutinefunction(callables.function):
+        bound = action.load().bind(given, context)
+        if not _in_own_thread(action):
             return await bound()
+        if action.manifest.effects == "send":
+            watch.committed = True  # it cannot say when, and a thread cannot be stopped
         return await _in_thread(bound)
 
     def _context(self, call: Call, watch: Watch, connection: Connection | None, deadline: float) -> ActionContext:
         emit = watch.emit
-        clean = self._redactor.text
-        extra: dict[str, Any] = {} if emit is None else {"emit": lambda text: emit(clean(text))}
+        extra: dict[str, Any] = {}
+        if emit is not None:
+            show = _from_thread(emit) if _in_own_thread(_action_of(call.step)) else emit
+            extra["emit"] = lambda text: show(self._redactor.text(text))
         if watch.barrier is not None:
             extra["barrier"] = watch.barrier
         return ActionContext(
@@ -324,62 +376,113 @@ class Executor:
             )
         return clean
 
-    def _failure(self, action: Action, call: Call, watch: Watch, error: Exception) -> Failure:
-        effect: Effect = "unknown" if action.manifest.effects == "send" else "none"
-        clean = self._redactor.text
+    def _failure(self, action: Action, call: Call, error: BaseException) -> Failure:
+        sends = action.manifest.effects == "send"
+        doubt: Effect = "unknown" if sends else "none"
         match error:
             case ActionError():
                 failure = Failure(
                     error.problem,
-                    error.retryable,
+                    bool(error.retryable),
                     error.retry_after_s,
-                    error.effect if action.manifest.effects == "send" else "none",
+                    error.effect if sends else "none",
                     error.status,
-                    self._redactor.value(json.loads(encode(error.details))),
+                    error.details,
                 )
+            case StepTimeout() if _in_own_thread(action):
+                failure = Failure(error.problem, effect=doubt, details=_THREAD_LEFT)
             case StepTimeout():
-                asynchronous = inspect.iscoroutinefunction(action.load().function)
-                # A thread cannot be stopped: trying again beside it could do the work twice.
-                failure = Failure(error.problem, retryable=asynchronous, effect=effect)
+                failure = Failure(error.problem, retryable=True, effect=doubt)
             case WeftError():
                 failure = Failure(error.problem, effect="none")
             case _:
-                # The text of the exception may hold anything, so it goes to the log alone, and cleaned.
-                told = clean("".join(traceback.format_exception(error)))
-                logging.getLogger("weft.executor").error(
-                    "action_crashed %s\n%s", action.manifest.id, told, extra={"run_id": call.run_id}
-                )
+                self._log_crash(f"action_crashed {action.id}", call, error)
                 problem = Problem(
                     "crashed",
                     f"The action raised {type(error).__name__}.",
                     "This is a fault of the action; the log has the details.",
                 )
-                failure = Failure(problem, effect=effect)
+                failure = Failure(problem, effect=doubt)
+        return self._kept(failure, call)
+
+    def _kept(self, failure: Failure, call: Call) -> Failure:
+        """Return the failure as it can be recorded, whatever the action put into it: clean, bounded, JSON."""
         problem = failure.problem.at(call.step.where())
-        problem = Problem(
-            problem.code, clean(problem.message), problem.remedy and clean(problem.remedy), problem.where, "error"
-        )
+        wait_s, status = failure.retry_after_s, failure.status
         return Failure(
-            problem, failure.retryable, failure.retry_after_s, failure.effect, failure.status, failure.details
+            Problem(self._told(problem.code), self._told(problem.message), self._remedy(problem), problem.where),
+            failure.retryable,
+            float(wait_s) if _number(wait_s) and 0 <= wait_s < LONGEST_WAIT_ASKED_S else None,
+            "none" if failure.effect == "none" else "unknown",
+            int(status) if _number(status) else None,
+            self._details(failure.details),
         )
+
+    def _told(self, text: object) -> str:
+        return self._redactor.text(str(text))[:LONGEST_MESSAGE]
+
+    def _remedy(self, problem: Problem) -> str | None:
+        return None if problem.remedy is None else self._told(problem.remedy)
+
+    def _details(self, details: Mapping[str, Any]) -> JsonObject:
+        try:
+            text = encode(dict(details))
+        except (TypeError, ValueError, RecursionError):
+            return {}
+        clean: JsonObject = self._redactor.value(json.loads(text)) if len(text) <= LARGEST_DETAILS else {}
+        return clean
+
+    def _log_crash(self, what: str, call: Call, error: BaseException) -> None:
+        # The text of an exception may hold anything, so it goes to the log alone, and cleaned.
+        told = self._redactor.text("".join(traceback.format_exception(error)))
+        logging.getLogger("weft.executor").error("%s\n%s", what, told, extra={"run_id": call.run_id})
+
+
+def _number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _being_cancelled() -> bool:
+    """Whether somebody cancels the attempt's task; otherwise a `CancelledError` is the action's own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _in_own_thread(action: Action) -> bool:
+    return not inspect.iscoroutinefunction(action.load().function)
+
+
+def _from_thread(emit: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `emit` for a thread: observers are called in the loop's own."""
+    loop = asyncio.get_running_loop()
+
+    def show(text: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody looks any more
+            loop.call_soon_threadsafe(emit, text)
+
+    return show
 
 
 async def _in_thread(bound: Callable[[], Json]) -> Json:
     """Call `bound` in a thread that does not keep the process alive, and return what it returns."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[Json] = loop.create_future()
+    done: asyncio.Future[tuple[Json, BaseException | None]] = loop.create_future()
 
-    def settle(set_: Callable[[Any], None], value: Any) -> None:
+    def settle(output: Json, error: BaseException | None) -> None:
         if not done.done():  # nobody waits any more after a timeout or a cancel
-            set_(value)
+            done.set_result((output, error))  # as a value: a future refuses some exceptions
 
     def work() -> None:
+        output, raised = None, None
         try:
-            outcome: tuple[Callable[[Any], None], Any] = done.set_result, bound()
+            output = bound()
         except BaseException as error:  # noqa: BLE001  it is the caller who must see it
-            outcome = done.set_exception, error
+            raised = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-            loop.call_soon_threadsafe(settle, *outcome)
+            loop.call_soon_threadsafe(settle, output, raised)
 
     threading.Thread(target=work, name="weft-action", daemon=True).start()
-    return await done
+    output, error = await done
+    if error is not None:
+        raise error
+    return output

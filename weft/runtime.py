@@ -16,11 +16,11 @@ from typing import Self
 
 import platformdirs
 
-from weft import arguments, plan, source, workflow
+from weft import arguments, plan, source, wording, workflow
 from weft.connections import BuiltIn, Connections, ConnectionSource, Environment, File
 from weft.embedded.local_model import LocalModel
 from weft.embedded.outbox import Outbox
-from weft.engine.events import Event, Logged, Observer
+from weft.engine.events import Event, Logged, Observer, guarded
 from weft.engine.interpreter import RunFacts
 from weft.engine.reactor import Reactor, Surroundings
 from weft.engine.report import Reporter, RunReport
@@ -29,7 +29,7 @@ from weft.executor import Executor, encode
 from weft.journal.base import Journal, RunRow
 from weft.journal.memory import MemoryJournal
 from weft.packs import discover
-from weft.plan import ConnectionFacts, Plan, nearest
+from weft.plan import ConnectionFacts, Plan
 from weft.redaction import Redactor
 from weft.registry import Registry
 from weft.sdk import Artifacts, Connection
@@ -74,6 +74,8 @@ class Runtime:
         self.connections = Connections(sources, self.redactor)
         self._executor = Executor(self.connections, self.redactor, self._artifacts)
         self._reactors: dict[str, Reactor] = {}
+        self._idle = asyncio.Event()  #: set when the last run ends
+        self._closed = False
         self._warming: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -152,8 +154,8 @@ class Runtime:
 
     def _near(self, name: str) -> str | None:
         known = {*self.registry.workflows(), *(file.stem for file in WORKSPACE.glob("*.yaml"))}
-        close = nearest(name, known)
-        return f"Did you mean {close!r}?" if close else f"There are: {', '.join(sorted(known))}." if known else None
+        listed = f"There are: {', '.join(sorted(known))}." if known else None
+        return wording.meant(name, known) or listed
 
     def compile(self, path: Path) -> Plan:
         """Read a workflow and check it against packs and connections.
@@ -205,28 +207,36 @@ class Runtime:
         Raises:
             InvalidWorkflow: The plan holds something that this journal cannot run.
             NotFound: A connection that the plan names is not there.
+            JournalRefused: There is a run with this id.
+            RuntimeError: The runtime is closed.
         """
+        if self._closed:
+            raise RuntimeError("the runtime is closed")
         _refuse_unrunnable(planned)
         self._refuse_without_connections(planned)
         run_id = run_id or new_run_id()
         row = RunRow(run_id, planned.workflow.name, encode(inputs), "null", time.time())
         claim = await self.journal.accept(row)
-        reporter = Reporter(inputs, {_path_of(step): (step.uses, step.title) for step in planned.every_step()})
+        reporter = Reporter(inputs, {step.path: (step.uses, step.title) for step in planned.every_step()})
+        told = None if observer is None else guarded(observer)
 
         def observe(event: Event) -> None:
             reporter(event)
-            if observer is not None:
-                observer(event)
+            if told is not None:
+                told(event)
 
         facts = RunFacts(run_id, row.started_at, json.loads(row.inputs))
         around = Surroundings(self.journal, self._executor)
         reactor = self._reactors[run_id] = Reactor(planned, facts, claim, around, observe, watched=watched)
-        self._warm(planned)
+        self._idle.clear()
         try:
-            with _told(run_id, observe, self.redactor):
+            self._warm(planned)
+            with _told(run_id, observe):
                 await reactor.run()
         finally:
             del self._reactors[run_id]
+            if not self._reactors:
+                self._idle.set()
         return reporter.report()
 
     def cancel(self, run_id: str) -> None:
@@ -250,7 +260,13 @@ class Runtime:
 
     # ---- the end
     async def close(self) -> None:
-        """Stop what was started."""
+        """Stop what was started, runs first; no run begins after it."""
+        self._closed = True
+        if self._reactors:
+            for reactor in self._reactors.values():
+                reactor.cancel()
+                reactor.cancel()
+            await self._idle.wait()
         if self._warming:
             await asyncio.wait(self._warming)
         await self._local_model.stop()
@@ -302,19 +318,13 @@ async def _in_background(warm: Callable[[], object]) -> None:
         logging.getLogger("weft.runtime").warning("warming_failed", exc_info=True)
 
 
-def _path_of(step: plan.PlannedStep) -> str:
-    """Return the path under which the reactor tells of a step, without the turns of loops."""
-    parts = [f"@{part}" if part in {"finally", "on_failure", "on_error"} else part for part in step.name.split("/")]
-    return "/" + "/".join(parts)
-
-
 def _read(declared: Input | None, value: Json) -> Json:
     """Return what a text from the command line means: itself for text, JSON for every other type."""
     if declared is None or declared.type == "string" or not isinstance(value, str):
         return value
     try:
         read: Json = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
     return read
 
@@ -347,30 +357,33 @@ def _unrunnable(planned: Plan) -> list[tuple[str, Where]]:
     for step in planned.every_step():
         if step.kind in {"workflow", "approval"}:
             found.append((f"A step of kind {step.kind}", step.where()))
+        if step.retry is not None and step.kind != "action":
+            found.append(("`retry` of a group", step.where()))
         if step.timeout_s is not None and (step.kind != "action" or step.for_each is not None):
             found.append(("`timeout` of a group, loop or wait", step.where()))
     return found
 
 
 class _Teller(logging.Handler):
-    """Passes on what actions of one run log."""
+    """Passes on what actions of one run log; the executor has cleaned it."""
 
-    def __init__(self, run_id: str, observe: Observer, redactor: Redactor) -> None:
+    def __init__(self, run_id: str, observe: Observer) -> None:
         super().__init__(logging.INFO)
         self._run_id = run_id
         self._observe = observe
-        self._redactor = redactor
+        self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "run_id", None) == self._run_id:
-            path = str(getattr(record, "path", ""))
-            self._observe(Logged(path, self._redactor.text(record.getMessage())))
+            event = Logged(str(getattr(record, "path", "")), record.getMessage())
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self._observe, event)  # an action may log from its thread
 
 
 @contextlib.contextmanager
-def _told(run_id: str, observe: Observer, redactor: Redactor) -> Iterator[None]:
+def _told(run_id: str, observe: Observer) -> Iterator[None]:
     logger = logging.getLogger("weft.action")
-    teller = _Teller(run_id, observe, redactor)
+    teller = _Teller(run_id, observe)
     logger.addHandler(teller)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)

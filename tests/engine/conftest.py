@@ -12,12 +12,12 @@ import pytest
 
 from weft import packs, plan, source, workflow
 from weft.connections import Connections, Environment
-from weft.engine.events import Event
+from weft.engine.events import Event, Observer
 from weft.engine.interpreter import RunFacts
 from weft.engine.reactor import Reactor, Surroundings
 from weft.engine.report import Reporter, RunReport
 from weft.executor import Executor, encode
-from weft.journal.base import Record, RunRow
+from weft.journal.base import Journal, Record, RunRow
 from weft.journal.memory import MemoryJournal
 from weft.plan import Plan
 from weft.redaction import Redactor
@@ -37,6 +37,8 @@ class Lab:
     events: list[Event] = field(default_factory=list)
     reactor: Reactor | None = None
     runs: int = 0
+    around: Journal | None = None  #: in the journal's stead, for the reactor
+    observe: Observer = lambda event: None
 
     def __post_init__(self) -> None:
         types = {kind.id: kind for kind in self.registry.connection_types()}
@@ -54,34 +56,31 @@ class Lab:
         return plan.compile(workflow.load(document), document, self.registry)
 
     async def run(self, text: str | Plan, inputs: Mapping[str, Any] | None = None, run_id: str = "") -> RunReport:
-        """Run a document to its end on a journal of its own."""
+        """Run a document to its end."""
         planned = self.plan(text) if isinstance(text, str) else text
         self.runs += 1
-        run_id = run_id or f"run-{self.runs}"
-        row = RunRow(run_id, planned.workflow.name, encode(dict(inputs or {})), "null", time.time())
-        claim = await self.journal.accept(row)
-        reporter = Reporter(dict(inputs or {}), {})
-
-        def observe(event: Event) -> None:
-            self.events.append(event)
-            reporter(event)
-
-        facts = RunFacts(run_id, row.started_at, dict(inputs or {}))
-        around = Surroundings(self.journal, self.executor)
-        self.reactor = Reactor(planned, facts, claim, around, observe, watched=True)
-        await asyncio.wait_for(self.reactor.run(), 20)
-        return reporter.report()
+        facts = RunFacts(run_id or f"run-{self.runs}", time.time(), dict(inputs or {}))
+        return await self._drive(planned, facts, ())
 
     async def resume(self, planned: Plan, records: Iterable[Record], facts: RunFacts) -> RunReport:
         """Run a document on a new journal that holds these records already, as after a crash."""
         self.journal = MemoryJournal()
+        return await self._drive(planned, facts, records)
+
+    async def _drive(self, planned: Plan, facts: RunFacts, records: Iterable[Record]) -> RunReport:
         row = RunRow(facts.run_id, planned.workflow.name, encode(dict(facts.inputs)), "null", facts.started_at)
         claim = await self.journal.accept(row)
         await self.journal.record(claim, *records)
-        reporter = Reporter({}, {})
-        self.reactor = Reactor(
-            planned, facts, claim, Surroundings(self.journal, self.executor), reporter, watched=False
-        )
+        reporter = Reporter(dict(facts.inputs), {})
+        self.events.clear()
+
+        def observe(event: Event) -> None:
+            self.events.append(event)
+            reporter(event)
+            self.observe(event)
+
+        around = Surroundings(self.around or self.journal, self.executor)
+        self.reactor = Reactor(planned, facts, claim, around, observe, watched=True)
         await asyncio.wait_for(self.reactor.run(), 20)
         return reporter.report()
 

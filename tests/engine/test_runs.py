@@ -154,7 +154,7 @@ async def test_a4_an_output_that_cannot_be_kept_is_recorded_and_never_repeats_th
         f"name: odd\nsteps: [{{id: a, uses: weird, with: {{what: {what}}}, retry: {{attempts: 5}}}}]"
     )
 
-    assert weird.CALLS == [what]
+    assert [what] == weird.CALLS
     assert report.state == "failed"
     assert report.steps[0].problem.code in {"bad_output", "output_too_large"}
 
@@ -279,7 +279,7 @@ async def test_a_document_with_faults_never_starts(lab):
     assert lines == sorted(lines)
     assert {
         "unknown_action", "unknown_input", "unknown_name", "later_step", "missing_connection", "unknown_step",
-        "unknown_name", "two_retries", "needless_delivery",
+        "two_retries", "needless_delivery",
     } <= set(codes)  # fmt: skip
     by_line = {problem.where.line: problem for problem in caught.value.problems}
     assert "echo" in by_line[5].remedy

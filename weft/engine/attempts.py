@@ -84,7 +84,8 @@ class Chain:
     def _again(self, variant: Variant, failure: Failure) -> bool:
         retry = self._step.retry
         tries = variant.tries if retry is None else retry.attempts
-        tries = min(tries, int(failure.details.get("max_tries", tries)))
+        most = failure.details.get("max_tries")
+        tries = min(tries, most) if isinstance(most, int) else tries
         may = failure.retryable if retry is None or retry.on is None else failure.kind in retry.on
         return (
             may and self._tried < tries and not self._doubtful(failure) and not self._out_of_time(self._wait(failure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,3 +81,15 @@ class RunEnded:
 
 Event: TypeAlias = RunStarted | StepStarted | AttemptStarted | Emitted | AttemptEnded | StepEnded | Logged | RunEnded
 Observer: TypeAlias = Callable[[Event], None]
+
+
+def guarded(observer: Observer) -> Observer:
+    """Return `observer` as one that disturbs nobody: what it raises is logged."""
+
+    def tell(event: Event) -> None:
+        try:
+            observer(event)
+        except Exception:
+            logging.getLogger("weft.engine").exception("observer_failed %s", type(event).__name__)
+
+    return tell

@@ -4,8 +4,9 @@ Control flow is written as generators. A block yields the operations it waits fo
 keeps the blocks and answers what the journal already knows, so a replay is the same walk and performs nothing twice.
 There is no clock here, no I/O, nothing random: instants come from records, jitter from the run's id.
 
-Outcomes are found by path and attempt, never by the order in which parallel steps ended; a step sees only the steps
-that it needs, so that order cannot show.
+Outcomes are found by path and attempt; a step sees only the steps that it needs, so that the order in which parallel
+steps ended cannot show in a value. It does decide what had begun when a step failed or the run was cancelled; so a
+replay takes the records in the order in which they were accepted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Perform:
     """Make one attempt of a step."""
 
     call: Call
+    final: bool = False  #: goes on when the run is cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,18 @@ class Pause:
     n: int
     seconds: float = 0.0
     until: float | None = None  #: seconds since 1970, UTC
+    final: bool = False  #: goes on when the run is cancelled
 
+
+_CANCELLED = Problem("cancelled", "The run was cancelled.")
 
 Operation: TypeAlias = Perform | Pause
+LONGEST_WAIT_S = 3650 * 86_400.0
+"""Of a `wait`, as in documents."""
+
+_Key: TypeAlias = tuple[str, int]
+"""Path and attempt; a pause has the negative number of the attempt before it."""
+
 Block: TypeAlias = Generator["Operation | _Spawn", Any, Any]
 
 
@@ -139,7 +150,7 @@ class Walk:
     Args:
         plan: What to follow.
         facts: The run's fixed facts.
-        records: What is on record of it, in any order.
+        records: What is on record of it, in the order in which it was accepted.
     """
 
     def __init__(self, plan: Plan, facts: RunFacts, records: Iterable[Record] = ()) -> None:
@@ -147,17 +158,60 @@ class Walk:
         self.result: RunResult | None = None
         self._plan = plan
         self._facts = facts
-        self._records = {(record.path, record.n, record.kind): record for record in records}
-        self._cancelled = ("", 1, "cancel") in self._records
+        self._begun: set[_Key] = set()
+        self._timers: dict[_Key, float] = {}
+        self._history: list[Record] = []
+        for record in records:
+            if record.kind == "begun":
+                self._begun.add((record.path, record.n))
+            elif record.kind == "timer":
+                self._timers[record.path, -record.n] = float(record.payload)
+            else:
+                self._history.append(record)
+        self._early: dict[_Key, Record] = {}  #: answers to what has not been asked yet
+        self._cancelled = False
         self._hard = False
         self._root = self._run()
         self._ready: deque[tuple[Block, Any]] = deque([(self._root, None)])
-        self._waiting: dict[tuple[str, int], Block] = {}
+        self._waiting: dict[_Key, Block] = {}
+        self._asked: dict[_Key, Operation] = {}  #: not yet handed out
         self._homes: dict[Block, tuple[_Spawn, str | int]] = {}
 
     def advance(self) -> list[Operation]:
         """Go on until every block waits; return what they newly wait for."""
-        asked: list[Operation] = []
+        self._go_on()
+        history, self._history = self._history, []
+        for record in history:
+            self._replay(record)
+            self._go_on()
+        asked = [self._resumed(key, wish) for key, wish in self._asked.items()]
+        self._asked.clear()
+        return asked
+
+    def settle(self, record: Record) -> None:
+        """Take in how an operation ended: an attempt's outcome, or a pause that is over."""
+        key = _key_of(record)
+        self._asked.pop(key, None)
+        self._ready.append((self._waiting.pop(key), _answer(record)))
+
+    def cancel(self, *, hard: bool = False) -> None:
+        """Start nothing more but what `finally` asks for, or nothing at all."""
+        self._cancelled = True
+        self._hard = self._hard or hard
+
+    def ends(self, operation: Operation) -> bool:
+        """Whether a cancel has put an end to the operation."""
+        return self._hard or (self._cancelled and not operation.final)
+
+    def _replay(self, record: Record) -> None:
+        if record.kind == "cancel":
+            self.cancel(hard=record.n > 1)
+        elif _key_of(record) in self._waiting:
+            self.settle(record)
+        else:
+            self._early[_key_of(record)] = record
+
+    def _go_on(self) -> None:
         while self._ready:
             block, answer = self._ready.popleft()
             try:
@@ -168,47 +222,17 @@ class Walk:
             if isinstance(wish, _Spawn):
                 wish.parent = block
                 self._start_children(wish)
-            elif (known := self._known(wish)) is not None:
-                self._ready.append((block, known))
+            elif (early := self._early.pop(_key(wish), None)) is not None:
+                self._ready.append((block, _answer(early)))
             else:
-                self._waiting[self._key(wish)] = block
-                asked.append(self._resumed(wish))
-        return asked
+                self._waiting[_key(wish)] = block
+                self._asked[_key(wish)] = wish
 
-    def settle(self, record: Record) -> None:
-        """Take in how an operation ended: an attempt's outcome, or a pause that is over."""
-        self._records[record.path, record.n, record.kind] = record
-        block = self._waiting.pop((record.path, record.n if record.kind != "rang" else -record.n))
-        self._ready.append((block, _answer(record)))
-
-    def cancel(self, *, hard: bool = False) -> None:
-        """Start nothing more but what `finally` asks for, or nothing at all."""
-        self._cancelled = True
-        self._hard = self._hard or hard
-
-    # ---- answers
-    @staticmethod
-    def _key(wish: Operation) -> tuple[str, int]:
-        return (wish.call.path, wish.call.number) if isinstance(wish, Perform) else (wish.path, -wish.n)
-
-    def _known(self, wish: Operation) -> Any:
-        if isinstance(wish, Pause):
-            rang = self._records.get((wish.path, wish.n, "rang"))
-            return None if rang is None else _answer(rang)
-        for kind in OUTCOMES:
-            record = self._records.get((wish.call.path, wish.call.number, kind))
-            if record is not None:
-                return _answer(record)
-        return None
-
-    def _resumed(self, wish: Operation) -> Operation:
+    def _resumed(self, key: _Key, wish: Operation) -> Operation:
         """The operation as it must be asked for now: a crash may have left it half done."""
         if isinstance(wish, Perform):
-            call = wish.call
-            begun = (call.path, call.number, "begun") in self._records
-            return Perform(replace(call, repeated=True)) if begun else wish
-        timer = self._records.get((wish.path, wish.n, "timer"))
-        return wish if timer is None else replace(wish, until=float(timer.payload))
+            return replace(wish, call=replace(wish.call, repeated=True)) if key in self._begun else wish
+        return replace(wish, until=self._timers[key]) if key in self._timers else wish
 
     # ---- blocks side by side
     def _start_children(self, spawn: _Spawn) -> None:
@@ -254,25 +278,23 @@ class Walk:
         scope = self._facts.scope(self._plan.workflow.variables)
         results = yield from self._list(self._plan.steps, scope, "", final=False)
         problem = _first_failure(self._plan.steps, results)
-        state: Literal["succeeded", "failed", "cancelled"] = (
-            "cancelled" if self._cancelled else "failed" if problem else "succeeded"
-        )
+        state: Literal["succeeded", "failed"] = "failed" if problem else "succeeded"
         ended = _with_steps(scope, {step.id: results.get(step.id, StepResult("skipped")) for step in self._plan.steps})
         if self._plan.final:
             last = yield from self._list(self._plan.final, ended, "/@finally", final=True)
             failed = _first_failure(self._plan.final, last)
             if failed and state == "succeeded":
                 state, problem = "failed", failed
-        if state == "failed" and self._plan.on_failure:
+        if state == "failed" and self._plan.on_failure and not self._cancelled:
             yield from self._list(self._plan.on_failure, ended, "/@on_failure", final=True)
         outputs: Json = None
+        if self._cancelled:
+            return RunResult("cancelled", None, _CANCELLED)
         if state == "succeeded":
             try:
                 outputs = {name: render(value, ended) for name, value in self._plan.outputs.items()}
             except WeftError as error:
                 state, problem = "failed", error.problem
-        if state == "cancelled":
-            problem = Problem("cancelled", "The run was cancelled.")
         return RunResult(state, outputs, problem)
 
     def _list(
@@ -334,56 +356,66 @@ class Walk:
         results = yield _Spawn(turns(), step.max_parallel, final)
         for i in range(len(items)):
             if i not in results or results[i].failed:
-                return results.get(i, StepResult("cancelled", problem=Problem("cancelled", "The run was cancelled.")))
+                return results.get(i, StepResult("cancelled", problem=_CANCELLED))
         return StepResult("succeeded", [results[i].output for i in range(len(items))])
 
     def _once(self, step: PlannedStep, scope: dict[str, Any], path: str, *, final: bool) -> Block:
         match step.kind:
             case "action":
-                return (yield from self._attempts(step, scope, path))
+                return (yield from self._attempts(step, scope, path, final=final))
             case "group":
                 results = yield from self._list(step.steps, scope, path, final=final)
                 last = results.get(step.steps[-1].id)
                 if problem := _first_failure(step.steps, results):
                     return StepResult("failed", problem=problem)
                 if last is None:
-                    return StepResult("cancelled", problem=Problem("cancelled", "The run was cancelled."))
+                    return StepResult("cancelled", problem=_CANCELLED)
                 return StepResult("succeeded", last.output)
             case "wait":
-                return (yield from self._wait(step, scope, path))
+                return (yield from self._wait(step, scope, path, final=final))
             case _:
                 raise WeftError(f"A step of kind {step.kind!r} cannot be walked.", where=Where(step=step.name))
 
-    def _wait(self, step: PlannedStep, scope: dict[str, Any], path: str) -> Block:
+    def _wait(self, step: PlannedStep, scope: dict[str, Any], path: str, *, final: bool) -> Block:
         try:
             if step.wait_for is not None:
-                yield Pause(path, 1, seconds=_duration(step, render(step.wait_for, scope)))
+                pause = Pause(path, 1, seconds=_duration(step, render(step.wait_for, scope)), final=final)
             else:
-                yield Pause(path, 1, until=_instant(step, render(step.wait_until, scope)))
+                pause = Pause(path, 1, until=_instant(step, render(step.wait_until, scope)), final=final)
         except WeftError as error:
             return StepResult("failed", problem=error.problem)
-        return StepResult("succeeded")
+        yield pause
+        return StepResult("cancelled", problem=_CANCELLED) if self.ends(pause) else StepResult("succeeded")
 
     # ---- attempts
-    def _attempts(self, step: PlannedStep, scope: Scope, path: str) -> Block:
+    def _attempts(self, step: PlannedStep, scope: Scope, path: str, *, final: bool) -> Block:
         try:
             prepared = prepare(step, scope)
         except WeftError as error:
             return StepResult("failed", problem=error.problem.at(step.where()))
         chain = Chain(step, prepared, self._facts.run_id, self._facts.started_at, path)
         while (call := chain.next()) is not None:
-            outcome: Outcome = yield Perform(call)
+            attempt = Perform(call, final)
+            outcome: Outcome = yield attempt
             if outcome.state == "succeeded":
                 return StepResult("succeeded", outcome.output)
-            if outcome.failure is None or self._cancelled:
-                problem = outcome.failure.problem if outcome.failure else Problem("cancelled", "The run was cancelled.")
+            if outcome.failure is None or self.ends(attempt):
+                problem = outcome.failure.problem if outcome.failure else _CANCELLED
                 return StepResult("cancelled", problem=problem)
             wait_s = chain.failed(outcome, outcome.failure)
             if wait_s:
-                yield Pause(path, call.number, seconds=wait_s)
-                if self._cancelled:
-                    return StepResult("cancelled", problem=Problem("cancelled", "The run was cancelled."))
+                yield Pause(path, call.number, seconds=wait_s, final=final)
+                if self.ends(attempt):
+                    return StepResult("cancelled", problem=_CANCELLED)
         return StepResult("failed", problem=chain.problem)
+
+
+def _key(wish: Operation) -> _Key:
+    return (wish.call.path, wish.call.number) if isinstance(wish, Perform) else (wish.path, -wish.n)
+
+
+def _key_of(record: Record) -> _Key:
+    return (record.path, -record.n if record.kind in ("timer", "rang") else record.n)
 
 
 def _answer(record: Record) -> Any:
@@ -416,22 +448,23 @@ def _items(step: PlannedStep, value: Json) -> list[Json]:
         raise WeftError(
             f"`for_each` needs a list, got {_kind(value)}.",
             code="not_a_list",
-            where=Where(step=step.name, field="for_each"),
+            where=step.for_each.where() if isinstance(step.for_each, Located) else step.where(),
         )
     return value
 
 
 def _duration(step: PlannedStep, value: Json) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
     try:
-        return seconds(str(value))
-    except ValueError:
+        length = seconds(value) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        length = -1.0
+    if isinstance(value, bool) or not 0 <= length <= LONGEST_WAIT_S:
         raise WeftError(
-            f"`wait.for` needs a duration like '90s' or '1h30m', got {_kind(value)}.",
+            f"`wait.for` needs a duration of at most 3650d, like '90s' or '1h30m', got {_kind(value)}.",
             code="not_a_duration",
-            where=step.where(),
-        ) from None
+            where=step.wait_for.where() if isinstance(step.wait_for, Located) else step.where(),
+        )
+    return length
 
 
 def _instant(step: PlannedStep, value: Json) -> float:
@@ -443,7 +476,7 @@ def _instant(step: PlannedStep, value: Json) -> float:
         raise WeftError(
             f"`wait.until` needs an instant with its offset like '2026-11-23T08:00:00+01:00', got {_kind(value)}.",
             code="not_an_instant",
-            where=step.where(),
+            where=step.wait_until.where() if isinstance(step.wait_until, Located) else step.where(),
         )
     return instant.timestamp()
 

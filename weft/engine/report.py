@@ -105,7 +105,7 @@ class Reporter:
             case StepStarted(path):
                 self._steps.setdefault(path, None)
             case AttemptEnded():
-                self._attempts.setdefault(event.path, []).append(_attempt(event))
+                self._attempts.setdefault(_step_of(event.path), []).append(_attempt(event))
             case StepEnded(path):
                 self._steps[path] = event
             case RunEnded():
@@ -134,9 +134,9 @@ class Reporter:
 
     def _step(self, path: str, step: StepEnded | None) -> StepReport:
         uses, title = self._titles.get(_plain(path), ("", ""))
-        attempts = [item for name, found in self._attempts.items() if _of_step(name, path) for item in found]
+        attempts = self._attempts.get(path, [])
         if step is None:
-            return StepReport(path=path, uses=uses, title=title, state="pending")
+            return StepReport(path=path, uses=uses, title=title, state="pending", attempts=attempts)
         return StepReport(
             path=path,
             uses=uses,
@@ -154,9 +154,9 @@ def _plain(path: str) -> str:
     return "/".join(part.split("[")[0] for part in path.split("/"))
 
 
-def _of_step(attempt_path: str, path: str) -> bool:
-    """Whether an attempt belongs to the step itself: to it, or to a turn of its loop."""
-    return attempt_path == path or (attempt_path.startswith(f"{path}[") and "/" not in attempt_path[len(path) :])
+def _step_of(attempt_path: str) -> str:
+    """Return the path of the step whose attempt it is: `/each[3]/mail` itself, `/each` for its turn `/each[3]`."""
+    return attempt_path.rsplit("[", 1)[0] if attempt_path.endswith("]") else attempt_path
 
 
 def _attempt(event: AttemptEnded) -> AttemptReport:

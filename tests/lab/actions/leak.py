@@ -11,7 +11,7 @@ from weft.sdk import ActionContext, ActionError, Json
 class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    where: Literal["output", "key", "error", "crash", "log", "emit", "base64", "details", "nowhere"]
+    where: Literal["output", "key", "error", "crash", "log", "emit", "base64", "details", "deadline", "nowhere"]
 
 
 async def leak(arguments: Arguments, context: ActionContext) -> Json:
@@ -35,9 +35,11 @@ async def leak(arguments: Arguments, context: ActionContext) -> Json:
         case "crash":
             raise KeyError(token)
         case "log":
-            context.log(f"asked with {token}")
+            context.log(f"asked with {token}", header=[f"Bearer {token}"])
         case "emit":
             context.emit(f"asked with {token}")
+        case "deadline":
+            return {"remaining_s": context.remaining_s()}
         case "nowhere":
             pass
     return {"connection": repr(connection), "secret": f"{secret}"}

@@ -1,0 +1,25 @@
+"""A workflow checked against the registry, ready to run.
+
+    compile(workflow, source, registry) ──▶ Plan ──▶ engine
+
+`compile` finds every fault that can be known before a run and tells them all at once; what is left for a run
+to fail on is the world. The modules, lowest first: `model` (what a plan is), `hooks` (what actions say of their own
+arguments), `references` (which names an expression may use where), `compiler` (the checks).
+"""
+
+from weft.plan.compiler import ConnectionFacts, ConnectionsKnown, compile, variable  # noqa: A004 (as in `re`)
+from weft.plan.model import Located, Plan, PlannedStep, Value, ancestors, render, templates
+
+__all__ = [
+    "ConnectionFacts",
+    "ConnectionsKnown",
+    "Located",
+    "Plan",
+    "PlannedStep",
+    "Value",
+    "ancestors",
+    "compile",
+    "render",
+    "templates",
+    "variable",
+]

@@ -1,0 +1,407 @@
+"""From a workflow to its plan: every check that needs the registry, with a place for every fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from weft import arguments, expressions, wording
+from weft.errors import ExpressionError, InvalidWorkflow, NotFound, PackError, Problem, Severity, Where
+from weft.expressions import Template
+from weft.manifest import Manifest, Parameter
+from weft.plan.hooks import own_problems
+from weft.plan.model import Kind, Located, Plan, PlannedStep, Value, ancestors, inside_step, templates
+from weft.plan.references import Visible, fault
+from weft.registry import Action, Registry
+from weft.source import Source
+from weft.types import DocumentPath, Json, JsonObject
+from weft.workflow import ErrorSteps, Step, Workflow, seconds
+
+CHILD = "workflow:"
+AT_ACCEPTANCE = ("run", "trigger", "variables")
+"""What there is when a trigger's inputs are made: neither inputs nor steps yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """What is known of a connection without opening it."""
+
+    name: str
+    type: str
+    source: str  #: `environment`, `file connections.yaml`, `built in`
+    provider: str | None = None
+
+
+ConnectionsKnown: TypeAlias = Callable[[str, str], "ConnectionFacts | None"]
+"""From a connection's name and the type that is wanted to what is known of it; None when there is none."""
+
+
+def compile(  # noqa: A001  the word of the trade; the built-in is not used here
+    workflow: Workflow, source: Source, registry: Registry, *, connections: ConnectionsKnown | None = None
+) -> Plan:
+    """Check `workflow` against `registry` and return its plan.
+
+    Args:
+        workflow: The document as a model.
+        source: The document as text, for places.
+        registry: The actions and types of connections there are.
+        connections: What is known of connections; left out, connections are not checked.
+
+    Raises:
+        InvalidWorkflow: The document has faults; all of them are in `problems`, warnings among them.
+    """
+    compiler = _Compiler(workflow, source, registry, connections)
+    plan = compiler.plan()
+    problems = sorted(compiler.problems, key=lambda problem: (problem.where.line or 0, problem.where.column or 0))
+    if any(problem.severity == "error" for problem in problems):
+        raise InvalidWorkflow(problems=problems)
+    return replace(plan, warnings=tuple(problems))
+
+
+def variable(connection: str) -> str:
+    """Return the prefix of the environment variables of a connection: `my-mail` → `MY_MAIL`."""
+    return connection.upper().replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """Where a list of steps stands."""
+
+    at: DocumentPath
+    name: str  #: prefix of its steps' names
+    path: str  #: prefix of its steps' paths
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a step stands, and what its expressions see."""
+
+    at: DocumentPath
+    name: str
+    path: str
+    visible: Visible
+
+
+class _Compiler:
+    def __init__(
+        self, workflow: Workflow, source: Source, registry: Registry, connections: ConnectionsKnown | None
+    ) -> None:
+        self.workflow = workflow
+        self.source = source
+        self.registry = registry
+        self.connections = connections
+        self.problems: list[Problem] = []
+
+    def plan(self) -> Plan:
+        document = self.workflow
+        steps = self._steps(document.steps, _List(("steps",), "", ""), Visible({}))
+        ended = Visible(_manifests(steps))
+        final = self._steps(document.final, _List(("finally",), "finally/", "/@finally"), ended)
+        told: tuple[PlannedStep, ...] = ()
+        if document.on_failure and document.on_failure.steps:
+            place = _List(("on_failure", "steps"), "on_failure/", "/@on_failure")
+            told = self._steps(document.on_failure.steps, place, ended)
+        outputs = {name: self._value(value, ("outputs", name), None, ended) for name, value in document.outputs.items()}
+        self._check_around()
+        return Plan(document, self.source, steps, final, told, outputs)
+
+    def _check_around(self) -> None:
+        """Check the templates of the document that belong to no step."""
+        document = self.workflow
+        at_acceptance = Visible({}, roots=AT_ACCEPTANCE)
+        for kind in ("schedule", "webhook"):
+            for i, trigger in enumerate(getattr(document.on, kind)):
+                self._value(trigger.inputs, ("on", kind, i, "inputs"), None, at_acceptance)
+        if document.concurrency is not None:
+            started = Visible({}, roots=("inputs", *AT_ACCEPTANCE))
+            self._value(document.concurrency.key, ("concurrency", "key"), None, started)
+
+    # ---- steps
+    def _steps(self, steps: Sequence[Step], place: _List, outer: Visible) -> tuple[PlannedStep, ...]:
+        ids = [step.id for step in steps]
+        needs = {
+            step.id: tuple(step.needs) if step.needs is not None else tuple(ids[i - 1 : i])
+            for i, step in enumerate(steps)
+        }
+        planned: dict[str, PlannedStep] = {}
+        for i in _by_need(ids, needs):
+            step = steps[i]
+            before = ancestors(step.id, needs)
+            known = _manifests(planned[name] for name in ids if name in before and name in planned)
+            later = outer.later | (frozenset(ids) - before)
+            visible = replace(outer, steps={**outer.steps, **known}, later=later)
+            names = f"{place.name}{step.id}", f"{place.path}/{step.id}"
+            planned[step.id] = self._step(step, _Place((*place.at, i), *names, visible), needs[step.id])
+        return tuple(planned[name] for name in ids if name in planned)
+
+    def _step(self, step: Step, place: _Place, needs: tuple[str, ...]) -> PlannedStep:
+        at, name = place.at, place.name
+        kind, action = self._what(step, place)
+        inner = place if step.for_each is None else replace(place, visible=replace(place.visible, loop=True))
+        group = _List((*at, "steps"), f"{name}/", place.path)
+        self._check_approval(step, inner)
+        return PlannedStep(
+            id=step.id,
+            name=name,
+            title=step.title or (action.manifest.title if action else step.id),
+            path=place.path,
+            kind=kind,
+            at=at,
+            source=self.source,
+            needs=needs,
+            uses=step.uses or kind,
+            action=action,
+            arguments=self._arguments(step, inner, action),
+            connection=step.connection,
+            connections=step.connections,
+            condition=self._condition(step, place),  # asked once, before the loop
+            for_each=self._items(step.for_each, place),
+            max_parallel=step.max_parallel,
+            steps=self._steps(step.steps or (), group, inner.visible),
+            retry=step.retry,
+            timeout_s=None if step.timeout is None else seconds(step.timeout),
+            wait_for=None if not step.wait else self._at(step.wait.duration, ("wait", "for"), inner),
+            wait_until=None if not step.wait else self._at(step.wait.until, ("wait", "until"), inner),
+            goes_on=step.on_error != "fail",
+            on_error=self._on_error(step, place, action),
+            at_most_once=step.delivery == "at_most_once",
+            disabled=step.disabled,
+        )
+
+    def _on_error(self, step: Step, place: _Place, action: Action | None) -> tuple[PlannedStep, ...]:
+        """Plan the steps for a failure; they run once, after the loop if there is one, and see the step itself."""
+        if not isinstance(step.on_error, ErrorSteps):
+            return ()
+        known = action.manifest if action and step.for_each is None else None
+        visible = replace(place.visible, steps={**place.visible.steps, step.id: known})
+        inside = _List((*place.at, "on_error", "steps"), f"{place.name}/on_error/", f"{place.path}/@on_error")
+        return self._steps(step.on_error.steps, inside, visible)
+
+    def _what(self, step: Step, place: _Place) -> tuple[Kind, Action | None]:
+        if step.uses is None:
+            return ("group" if step.steps else "wait" if step.wait else "approval"), None
+        if step.uses.startswith(CHILD):
+            return "workflow", None
+        try:
+            action = self.registry.action(step.uses)
+            action.load()
+        except (NotFound, PackError) as error:
+            where = self._where((*place.at, "uses"), place.name)
+            for problem in error.problems:
+                origin = f"{problem.where}: " if problem.where.file else ""
+                self.problems.append(replace(problem, message=f"{origin}{problem.message}", where=where))
+            return "action", None
+        self._check_connection(step, place, action)
+        self._check_delivery(step, place, action)
+        return "action", action
+
+    def _check_approval(self, step: Step, place: _Place) -> None:
+        if step.approval is not None:
+            for key in ("message", "who", "deadline"):
+                self._at(getattr(step.approval, key), ("approval", key), place)
+
+    def _check_connection(self, step: Step, place: _Place, action: Action) -> None:
+        wanted = action.manifest.connection
+        given: dict[DocumentPath, str] = {("connections", key): name for key, name in step.connections.items()}
+        if step.connection is not None:
+            given["connection",] = step.connection
+        if wanted is None:
+            for key in list(given)[:1]:
+                message = f"{action.id!r} takes no connection."
+                self._problem("needless_connection", message, (*place.at, key[0]), place.name)
+        elif not given or (step.connection is None and action.load().attempts is None):
+            message = f"{action.id!r} needs a connection of type {wanted!r}."
+            self._problem("missing_connection", message, place.at, place.name, remedy="Name one: connection: <name>.")
+        else:
+            for key, connection in given.items():
+                self._check_known(connection, wanted, (*place.at, *key), place.name)
+
+    def _check_known(self, connection: str, wanted: str, at: DocumentPath, name: str) -> None:
+        if self.connections is None:
+            return
+        facts = self.connections(connection, wanted)
+        if facts is None:
+            self._problem(
+                "unknown_connection",
+                f"There is no connection {connection!r} here.",
+                at,
+                name,
+                remedy=f"Add it to connections.yaml or set its variables, for example {variable(connection)}_….",
+                severity="warning",
+            )
+        elif facts.type != wanted:
+            self._problem(
+                "wrong_connection",
+                f"Connection {connection!r} is of type {facts.type!r}, but the action needs {wanted!r}.",
+                at,
+                name,
+            )
+
+    def _check_delivery(self, step: Step, place: _Place, action: Action) -> None:
+        manifest, at, name = action.manifest, place.at, place.name
+        if step.delivery and manifest.effects != "send":
+            message = f"{manifest.id!r} has no effect that could happen twice, so a delivery policy says nothing."
+            self._problem("needless_delivery", message, (*at, "delivery"), name)
+        if step.retry is None:
+            return
+        if manifest.retry == "never":
+            self._problem("never_retried", f"{manifest.id!r} must not be tried again by a retry.", (*at, "retry"), name)
+        if action.load().attempts is not None and "num_retries" in step.arguments:
+            message, remedy = "Both num_retries and retry are given.", "Keep one of them."
+            self._problem("two_retries", message, (*at, "retry"), name, remedy=remedy)
+
+    # ---- arguments
+    def _arguments(self, step: Step, place: _Place, action: Action | None) -> dict[str, Value]:
+        declared = {} if action is None else {each.name: each for each in action.manifest.all_parameters}
+        given: dict[str, Value] = {}
+        constants: JsonObject = {}
+        for key, value in step.arguments.items():
+            parameter = declared.get(key)
+            escape = None if parameter is None else self._escape(parameter, declared, step.arguments)
+            before = len(self.problems)
+            given[key] = self._at(value, ("with", key), place, escape=escape)
+            found = next(templates(given[key]), None)
+            if found is not None and parameter is not None and parameter.literal:
+                self.problems.append(
+                    Problem("not_literal", f"{key!r} takes no expressions.", "Write the value itself.", found.where())
+                )
+            if found is not None and parameter is not None and parameter.escape_when is not None:
+                self._check_known_now(parameter.escape_when.parameter, key, step, place)
+            if found is None and len(self.problems) == before:
+                constants[key] = value
+        if action is not None:
+            self._check_arguments(action, step, place, constants)
+        return given
+
+    @staticmethod
+    def _escape(
+        parameter: Parameter, declared: Mapping[str, Parameter], given: Mapping[str, Json]
+    ) -> Literal["html"] | None:
+        """Return how the values in a parameter's text are escaped, which another argument may decide."""
+        condition = parameter.escape_when
+        if condition is None:
+            return parameter.escape
+        value = given.get(condition.parameter)
+        if value is None and condition.parameter in declared:
+            value = declared[condition.parameter].default
+        holds = value is not None and (condition.values is None or value in condition.values)
+        return parameter.escape if holds else None
+
+    def _check_known_now(self, decides: str, key: str, step: Step, place: _Place) -> None:
+        value = step.arguments.get(decides)
+        if isinstance(value, str) and expressions.has_expression(value):
+            message = f"{decides!r} takes no expressions here: it decides how {key!r} is escaped."
+            at = (*place.at, "with", decides)
+            self._problem("not_literal", message, at, place.name, remedy="Write the value itself.")
+
+    def _check_arguments(self, action: Action, step: Step, place: _Place, constants: JsonObject) -> None:
+        unknown = step.arguments.keys() - constants.keys()
+        problems = arguments.check(action.manifest.all_parameters, step.arguments, unknown=unknown)
+        if not any(problem.severity == "error" for problem in problems):
+            try:
+                problems += own_problems(action, constants)
+            except PackError as error:
+                problems += error.problems
+        for problem in problems:
+            path = wording.path_of(problem.where.field or "")
+            if path and path[0] in step.arguments:
+                found = self.source.where((*place.at, "with", *path), key=problem.code == "unknown_name")
+            else:
+                found = self.source.where((*place.at, "with" if step.arguments else "uses"), key=True)
+            field = f"with.{problem.where.field}" if problem.where.field else "with"
+            where = Where(found.file, found.line, found.column, place.name, field)
+            self.problems.append(replace(problem, where=where))
+
+    # ---- templates
+    def _at(self, value: Json, key: DocumentPath, place: _Place, *, escape: Literal["html"] | None = None) -> Value:
+        return self._value(value, (*place.at, *key), place.name, place.visible, escape=escape)
+
+    def _value(
+        self,
+        value: Json,
+        at: DocumentPath,
+        name: str | None,
+        visible: Visible,
+        *,
+        escape: Literal["html"] | None = None,
+    ) -> Value:
+        match value:
+            case str() if expressions.has_expression(value):
+                made = self._template(lambda: expressions.compile(value, escape=escape), at, name, visible)
+                return value if made is None else made
+            case dict():
+                return {k: self._value(item, (*at, k), name, visible, escape=escape) for k, item in value.items()}
+            case list():
+                return [self._value(item, (*at, i), name, visible, escape=escape) for i, item in enumerate(value)]
+            case _:
+                return value
+
+    def _condition(self, step: Step, place: _Place) -> Located | bool | None:
+        text = step.condition
+        if text is None or isinstance(text, bool):
+            return text
+        return self._template(lambda: expressions.compile_condition(text), (*place.at, "if"), place.name, place.visible)
+
+    def _items(self, items: str | list[Json] | None, place: _Place) -> Value | None:
+        if not isinstance(items, str):
+            return None if items is None else self._at(items, ("for_each",), place)
+        at = (*place.at, "for_each")
+        shift = 0 if expressions.has_expression(items) else 2
+        text = f"{{{{{items}}}}}" if shift else items
+        made = self._template(lambda: expressions.compile(text), at, place.name, place.visible, shift)
+        if made is not None and not made.template.native:
+            message = "`for_each` needs one expression that gives a list; this gives a text."
+            self._problem("not_a_list", message, at, place.name, remedy="Write it as one: {{ … }}.")
+        return items if made is None else made
+
+    def _template(
+        self, build: Callable[[], Template], at: DocumentPath, name: str | None, visible: Visible, shift: int = 0
+    ) -> Located | None:
+        """Return the template with its place, or None when it is none; problems of both kinds are kept."""
+        try:
+            made = Located(build(), self.source, at, name, shift)
+        except ExpressionError as error:
+            place = self.source.locate(at, max(0, (error.offset or 0) - shift))
+            where = Where(place.file, place.line, place.column, name, inside_step(at))
+            self.problems += error.placed(where).problems
+            return None
+        for reference in made.template.references:
+            found = fault(reference.path, visible, self.workflow)
+            if found is not None and not (reference.optional and found.code == "unknown_output"):
+                remedy = reference.hint or found.remedy
+                self.problems.append(replace(found, remedy=remedy, where=made.where(reference.offset)))
+        return made
+
+    # ---- problems
+    def _where(self, at: DocumentPath, name: str) -> Where:
+        place = self.source.where(at)
+        return Where(place.file, place.line, place.column, name, inside_step(at) or None)
+
+    def _problem(
+        self,
+        code: str,
+        message: str,
+        at: DocumentPath,
+        name: str,
+        *,
+        remedy: str | None = None,
+        severity: Severity = "error",
+    ) -> None:
+        self.problems.append(Problem(code, message, remedy, self._where(at, name), severity))
+
+
+def _manifests(steps: Iterable[PlannedStep]) -> dict[str, Manifest | None]:
+    """What is known of each step's output: nothing for loops, groups and child workflows."""
+    return {step.id: step.action.manifest if step.action and step.for_each is None else None for step in steps}
+
+
+def _by_need(ids: Sequence[str], needs: Mapping[str, tuple[str, ...]]) -> Iterator[int]:
+    """Yield the positions of steps so that each comes after those it needs; a cycle is the document's to refuse."""
+    left = list(enumerate(ids))
+    done: set[str] = set()
+    while left:
+        ready = [pair for pair in left if done.issuperset(needs[pair[1]])] or left[:1]
+        yield from (i for i, _ in ready)
+        done.update(name for _, name in ready)
+        left = [pair for pair in left if pair[1] not in done]
