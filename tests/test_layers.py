@@ -28,7 +28,7 @@ def test_layers_hold() -> None:
     [
         ("weft/errors.py", "from weft import packs", "weft.errors -> weft.packs"),
         ("actions/intruder.py", "from weft.registry import Registry", "actions.intruder -> weft.registry"),
-        ("weft/plan.py", "import actions", "weft.plan -> actions"),
+        ("weft/plan/compiler.py", "import actions", "weft.plan.compiler -> actions"),
         ("weft/unplaced.py", "import json", "- weft.unplaced"),
     ],
 )

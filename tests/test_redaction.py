@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.redaction import MASK, PATTERNS, SHORTEST_SEARCHED, Redactor, Secret
+from weft.redaction import MASK, PATTERNS, SHORTEST_SEARCHED, Pieces, Redactor, Secret
 
 CANARIES = [
     json.loads(line)["value"]
@@ -96,6 +96,33 @@ def test_a_longer_secret_is_masked_before_a_shorter_one_inside_it():
     redactor = Redactor([Secret("abcdef"), Secret("abcdefghijk")])
 
     assert redactor.text("see abcdefghijk") == f"see {MASK}"
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.text("abcd", max_size=8))
+def test_a_secret_that_comes_in_pieces_is_masked_all_the_same(cuts, around):
+    """However a text is cut, what is shown holds no secret, and nothing else is lost."""
+    secret = "abcdabcd-abce"
+    text = f"{around}{secret}{around}abcd{secret[:6]}"
+    shown = []
+    pieces = Pieces(Redactor([Secret(secret)]), shown.append)
+    at = 0
+    for cut in cuts:
+        pieces.add(text[at : at + cut])
+        at += cut
+    pieces.add(text[at:])
+    pieces.end()
+
+    assert "".join(shown) == Redactor([Secret(secret)]).text(text)
+
+
+def test_what_cannot_be_a_secret_is_shown_at_once():
+    """Only an end that may begin a secret is held back."""
+    shown = []
+    pieces = Pieces(Redactor([Secret("abcdef-123")]), shown.append)
+    for piece in ("hello ", "world a", "bx"):
+        pieces.add(piece)
+
+    assert shown == ["hello ", "world ", "abx"]
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,12 @@ class Where:
         return ", ".join(part for part in (place, *names) if part)
 
     def within(self, outer: Where) -> Where:
-        """This place, its missing parts taken from `outer`."""
+        """This place, its missing parts taken from `outer`; a line only when it is one of the same file."""
+        same = self.file in (None, outer.file)
         return Where(
             self.file or outer.file,
-            self.line or outer.line,
-            self.column if self.line else outer.column,
+            self.line or (outer.line if same else None),
+            self.column if self.line or not same else outer.column,
             self.step or outer.step,
             self.field or outer.field,
         )

@@ -16,9 +16,9 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 from weakref import WeakKeyDictionary
 
 from weft import arguments
@@ -32,9 +32,10 @@ from weft.errors import (
     WeftError,
     Where,
 )
+from weft.outcome import Failure, Outcome, encode
 from weft.plan import PlannedStep, render, templates
 from weft.plan.hooks import own_problems, variants
-from weft.redaction import Redactor
+from weft.redaction import Pieces, Redactor
 from weft.registry import Action
 from weft.sdk import ActionContext, Artifacts, Attempt, Connection, Variant
 from weft.types import Json, JsonObject, Scope
@@ -115,73 +116,6 @@ def _placed(step: PlannedStep, problem: Problem) -> Problem:
     templated = next(templates(value), None) if first in step.arguments else None
     where = where.within(templated.where() if templated is not None else step.where())
     return Problem(problem.code, problem.message, problem.remedy, where, problem.severity)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an attempt failed, as it is recorded."""
-
-    problem: Problem
-    retryable: bool = False
-    retry_after_s: float | None = None
-    effect: Effect = "unknown"
-    status: int | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        return self.problem.code
-
-    def to_json(self) -> JsonObject:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Failure:
-        problem = {**data["problem"], "where": Where(**data["problem"]["where"])}
-        return cls(**{**data, "problem": Problem(**problem)})
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended; its text form is what the journal keeps and what the run goes on with."""
-
-    state: Literal["succeeded", "failed", "cancelled"]
-    variant: str
-    started_at: float  #: seconds since 1970, UTC
-    ended_at: float
-    output: Json = None
-    failure: Failure | None = None
-
-    @property
-    def ms(self) -> int:
-        return max(0, round((self.ended_at - self.started_at) * 1000))
-
-    def to_text(self) -> str:
-        return encode(
-            {
-                "variant": self.variant,
-                "started_at": self.started_at,
-                "ended_at": self.ended_at,
-                "output": self.output,
-                "failure": None if self.failure is None else self.failure.to_json(),
-            }
-        )
-
-    @classmethod
-    def from_text(cls, state: Literal["succeeded", "failed", "cancelled"], text: str) -> Outcome:
-        data = json.loads(text)
-        failure = None if data["failure"] is None else Failure.from_json(data["failure"])
-        return cls(state, data["variant"], data["started_at"], data["ended_at"], data["output"], failure)
-
-
-def encode(value: Any) -> str:
-    """Return `value` as JSON text that every database keeps: ASCII, finite numbers only.
-
-    Raises:
-        ValueError: It holds a number that JSON has not.
-        TypeError: It holds something that is no JSON value.
-    """
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +228,8 @@ class Executor:
         limit = LONGEST_ATTEMPT_S
         if call.time_left_s is not None:
             limit = min(limit, max(0.0, call.time_left_s - (time.monotonic() - begun)))
-        context = self._context(call, watch, connection, time.monotonic() + limit)
+        pieces = self._pieces(call, watch)
+        context = self._context(call, watch, connection, pieces, time.monotonic() + limit)
         try:
             async with asyncio.timeout(limit) as scope:
                 output: Json = await self._invoke(action, call, context, watch)
@@ -305,6 +240,9 @@ class Executor:
             raise StepTimeout(
                 f"The attempt was stopped after {limit:g} s.", remedy="Allow more with `timeout` in the step."
             ) from None
+        finally:
+            if pieces is not None:
+                pieces.end()
 
     async def _invoke(self, action: Action, call: Call, context: ActionContext, watch: Watch) -> Any:
         given = {**call.arguments, **call.variant.arguments}
@@ -315,12 +253,16 @@ class Executor:
             watch.committed = True  # it cannot say when, and a thread cannot be stopped
         return await _in_thread(bound)
 
-    def _context(self, call: Call, watch: Watch, connection: Connection | None, deadline: float) -> ActionContext:
-        emit = watch.emit
-        extra: dict[str, Any] = {}
-        if emit is not None:
-            show = _from_thread(emit) if _in_own_thread(_action_of(call.step)) else emit
-            extra["emit"] = lambda text: show(self._redactor.text(text))
+    def _pieces(self, call: Call, watch: Watch) -> Pieces | None:
+        if watch.emit is None:
+            return None
+        show = _from_thread(watch.emit) if _in_own_thread(_action_of(call.step)) else watch.emit
+        return Pieces(self._redactor, show)
+
+    def _context(
+        self, call: Call, watch: Watch, connection: Connection | None, pieces: Pieces | None, deadline: float
+    ) -> ActionContext:
+        extra: dict[str, Any] = {} if pieces is None else {"emit": pieces.add}
         if watch.barrier is not None:
             extra["barrier"] = watch.barrier
         return ActionContext(
@@ -334,7 +276,7 @@ class Executor:
             connection=connection,
             variant=call.variant,
             previous=call.previous,
-            watched=emit is not None,
+            watched=pieces is not None,
             artifacts=self._artifacts(call.run_id),
             write=self._writer(call),
             **extra,

@@ -8,7 +8,7 @@ import html
 import json
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Never
 
 MASK = "••••••"
@@ -106,6 +106,16 @@ class Redactor:
                 text = text.replace(form, MASK)
         return text
 
+    def unfinished(self, text: str) -> int:
+        """Return how many characters at the end of `text` may be the beginning of a secret."""
+        longest = 0
+        for form in self._forms:
+            for length in range(min(len(form) - 1, len(text)), longest, -1):
+                if text.endswith(form[:length]):
+                    longest = length
+                    break
+        return longest
+
     def value(self, value: Any) -> Any:
         """Return a JSON value with every secret masked, in keys too; containers are copied."""
         if not self._forms:
@@ -117,6 +127,32 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.value(item) for item in value]
         return value
+
+
+class Pieces:
+    """Masks secrets in a text that comes piece by piece.
+
+    An end that may be the beginning of a secret is held back until it is known whether it is one.
+    """
+
+    def __init__(self, redactor: Redactor, show: Callable[[str], None]) -> None:
+        self._redactor = redactor
+        self._show = show
+        self._held = ""
+
+    def add(self, piece: str) -> None:
+        """Show what of the text can be shown now that `piece` has come."""
+        text = self._redactor.text(self._held + piece)
+        kept = self._redactor.unfinished(text)
+        self._held = text[len(text) - kept :]
+        if shown := text[: len(text) - kept]:
+            self._show(shown)
+
+    def end(self) -> None:
+        """Show what was held back: nothing more comes."""
+        if self._held:
+            self._show(self._held)
+        self._held = ""
 
 
 PATTERNS = re.compile(

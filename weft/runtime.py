@@ -10,13 +10,14 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import platformdirs
 
-from weft import arguments, plan, source, wording, workflow
+from weft import arguments, plan, source, wording
 from weft.connections import BuiltIn, Connections, ConnectionSource, Environment, File
 from weft.embedded.local_model import LocalModel
 from weft.embedded.outbox import Outbox
@@ -25,14 +26,16 @@ from weft.engine.interpreter import RunFacts
 from weft.engine.reactor import Reactor, Surroundings
 from weft.engine.report import Reporter, RunReport
 from weft.errors import InvalidInputs, InvalidWorkflow, NotFound, Problem, Where
-from weft.executor import Executor, encode
+from weft.executor import Executor
 from weft.journal.base import Journal, RunRow
 from weft.journal.memory import MemoryJournal
+from weft.outcome import encode
 from weft.packs import discover
 from weft.plan import ConnectionFacts, Plan
 from weft.redaction import Redactor
 from weft.registry import Registry
 from weft.sdk import Artifacts, Connection
+from weft.survey import survey
 from weft.types import Json, JsonObject
 from weft.workflow import Input
 
@@ -163,8 +166,16 @@ class Runtime:
         Raises:
             InvalidDocument: It has faults; all are in `problems`.
         """
-        document = source.read_file(path)
-        return plan.compile(workflow.load(document), document, self.registry, connections=self.connections.facts)
+        found = survey(source.read_file(path))
+        if found.workflow is None:
+            raise InvalidWorkflow(problems=found.problems)
+        try:
+            planned = plan.compile(found.workflow, found.source, self.registry, connections=self.connections.facts)
+        except InvalidWorkflow as invalid:
+            raise InvalidWorkflow(problems=found.with_consequences(invalid.problems)) from None
+        if found.problems:
+            raise InvalidWorkflow(problems=found.with_consequences(planned.warnings))
+        return replace(planned, warnings=(*found.source.warnings, *planned.warnings))
 
     def inputs(self, planned: Plan, given: Mapping[str, Json], *, text: bool = False) -> JsonObject:
         """Check the inputs of a run and fill in their defaults.
@@ -248,7 +259,7 @@ class Runtime:
     def _refuse_without_connections(self, planned: Plan) -> None:
         missing = [problem for problem in planned.warnings if problem.code == "unknown_connection"]
         if missing:
-            raise NotFound(problems=missing)
+            raise NotFound(problems=[replace(problem, severity="error") for problem in missing])
 
     def _warm(self, planned: Plan) -> None:
         """Let actions with a slow start begin it in a thread, while the first step is being prepared."""

@@ -16,9 +16,10 @@ from weft.engine.events import Event, Observer
 from weft.engine.interpreter import RunFacts
 from weft.engine.reactor import Reactor, Surroundings
 from weft.engine.report import Reporter, RunReport
-from weft.executor import Executor, encode
+from weft.executor import Executor
 from weft.journal.base import Journal, Record, RunRow
 from weft.journal.memory import MemoryJournal
+from weft.outcome import encode
 from weft.plan import Plan
 from weft.redaction import Redactor
 from weft.registry import Registry

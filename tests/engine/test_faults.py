@@ -15,8 +15,9 @@ from weft.connections import BuiltIn, Connections
 from weft.engine.attempts import Chain, idempotency_key
 from weft.engine.events import AttemptStarted, Emitted, RunEnded, StepStarted
 from weft.errors import ConnectionUnusable, JournalRefused, Problem
-from weft.executor import Executor, Failure, Outcome, Prepared
+from weft.executor import Executor, Prepared
 from weft.journal.base import OUTCOMES
+from weft.outcome import Failure, Outcome
 from weft.plan import ConnectionFacts
 from weft.redaction import Secret
 from weft.sdk import Connection, Variant

@@ -6,7 +6,8 @@ import hashlib
 from collections import deque
 
 from weft.errors import Problem
-from weft.executor import Call, Failure, Outcome, Prepared
+from weft.executor import Call, Prepared
+from weft.outcome import Failure, Outcome
 from weft.plan import PlannedStep
 from weft.sdk import Attempt, Variant
 from weft.workflow import seconds

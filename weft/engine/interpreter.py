@@ -20,8 +20,9 @@ from typing import Any, Literal, TypeAlias
 from weft.engine.attempts import Chain
 from weft.engine.events import StepState
 from weft.errors import Problem, WeftError, Where
-from weft.executor import Call, Outcome, prepare
+from weft.executor import Call, prepare
 from weft.journal.base import OUTCOMES, Record
+from weft.outcome import Outcome
 from weft.plan import Located, Plan, PlannedStep, Value, ancestors, render
 from weft.types import Json, Scope
 from weft.workflow import seconds

@@ -24,8 +24,9 @@ from weft.engine.events import (
 )
 from weft.engine.interpreter import Mark, Operation, Pause, Perform, RunFacts, RunResult, StepResult, Walk
 from weft.errors import Problem, WeftError
-from weft.executor import Call, Executor, Failure, Outcome, Watch, encode
+from weft.executor import Call, Executor, Watch
 from weft.journal.base import OUTCOMES, Claim, Ended, Journal, Record
+from weft.outcome import Failure, Outcome, encode
 from weft.plan import Plan
 
 _STOPPED = Problem(

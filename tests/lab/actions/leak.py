@@ -11,7 +11,9 @@ from weft.sdk import ActionContext, ActionError, Json
 class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    where: Literal["output", "key", "error", "crash", "log", "emit", "base64", "details", "deadline", "nowhere"]
+    where: Literal[
+        "output", "key", "error", "crash", "log", "emit", "base64", "details", "deadline", "nowhere", "pieces"
+    ]
 
 
 async def leak(arguments: Arguments, context: ActionContext) -> Json:
@@ -38,6 +40,9 @@ async def leak(arguments: Arguments, context: ActionContext) -> Json:
             context.log(f"asked with {token}", header=[f"Bearer {token}"])
         case "emit":
             context.emit(f"asked with {token}")
+        case "pieces":
+            for start in range(0, len(token), 5):
+                context.emit(token[start : start + 5])
         case "deadline":
             return {"remaining_s": context.remaining_s()}
         case "nowhere":
