@@ -341,6 +341,20 @@ def test_the_last_line_says_where_the_mail_is(
     assert list(closing.mails(view, connections, number_of, "weft outbox")) == [said]
 
 
+def test_the_last_lines_say_what_the_run_returned(view: RunView) -> None:
+    """Outputs are told in one line each, but for what the steps show already."""
+    completion = {"choices": [{"message": {"content": "An answer."}}]}
+    told(view, [STARTED, StepEnded("/answer", "succeeded", 1, completion, None)])
+    told(view, [StepEnded("/mail", "succeeded", 1, MAIL, None)])
+    outputs: Json = {"answer": "An answer.", "id": "<a@b>", "count": 3, "list": ["ü\x1b", None], "long": "x" * 300}
+    view.apply(RunEnded("1", "succeeded", 2, outputs, None))
+
+    lines = list(closing.outputs(view))
+    assert lines[:2] == ["output count: 3", 'output list: ["ü\\u001b", null]']
+    assert lines[2] == "output long: " + "x" * 199 + "…"
+    assert len(lines) == 3
+
+
 def test_several_kept_mails_are_counted(view: RunView) -> None:
     """With more than one mail in the outbox, the list is named."""
     told(view, [STARTED, *(StepEnded(f"/mail[{n}]", "succeeded", 10, MAIL, None) for n in range(3))])

@@ -173,6 +173,14 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 # -- what is refused, and how it is told
 
 
+def test_a_question_is_text_everywhere() -> None:
+    """A text may end with a question mark, in lists and mappings of one line too; a key may not begin with one."""
+    read = source.read("a: why?\nb: [who?, 'how?', what? ]\nc: {d: when?, e: where?}\n", "w.yaml")
+
+    assert read.value == {"a": "why?", "b": ["who?", "how?", "what?"], "c": {"d": "when?", "e": "where?"}}
+    assert [problem.code for problem in refused("{?a: 1}")] == ["syntax"]
+
+
 def test_duplicate_key_names_both_lines() -> None:
     """A key that stands twice is told with both lines and the second place."""
     (problem,) = refused("steps:\n  - id: a\n    uses: x\n    id: b\n")
@@ -357,12 +365,12 @@ empty:
         (("steps", 1, "uses"), (6, 5), (6, 5)),
         (("steps", 7, "id"), (3, 3), (3, 3)),
         (("name", "x"), (1, 7), (1, 7)),
-        (("empty",), (7, 7), (7, 1)),
+        (("empty",), (7, 1), (7, 1)),
         (("absent", "x"), (1, 1), (1, 1)),
     ],
 )
 def test_where(path: tuple[str | int, ...], value: tuple[int, int], key: tuple[int, int]) -> None:
-    """Each value and key has its place; what is absent has that of its nearest ancestor."""
+    """Each value and key has its place; what is absent has that of its nearest ancestor, an empty value its key's."""
     read = source.read(DOCUMENT, "w.yaml")
 
     assert ("w.yaml", *value) == (read.where(path).file, read.where(path).line, read.where(path).column)

@@ -8,10 +8,10 @@ long or too large. Where libyaml takes what YAML 1.2 forbids, the checks at the 
 
 from __future__ import annotations
 
+import copy
 import re
-from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,15 +32,16 @@ from yaml.reader import Reader as CharacterReader
 from yaml.scanner import Scanner
 
 from weft.errors import InvalidSource, Problem, Where
-from weft.spelling import BLOCK_HEADER, BREAK, character_places
+from weft.lines import Lines
+from weft.spelling import BLOCK_HEADER, character_places
 from weft.types import DocumentPath, Json
 from weft.wording import shown
+from weft.yaml_faults import SYNTAX, TAB, Fault, explain, unquoted_template
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_EVENTS = 50_000
 MAX_PROBLEMS = 20
-LONGEST_LINE = 4_000  # how much of a line is looked at to explain a fault in it
 
 _FOREIGN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _WORDS: dict[str, bool | None] = {
@@ -78,8 +79,12 @@ class Source:
     _root: _Node = field(repr=False, default_factory=lambda: _Node(0, 0))
 
     def where(self, path: DocumentPath, key: bool = False) -> Where:
-        """Return the place of the value at `path`, or of its key; of the nearest ancestor if there is no such value."""
+        """Return the place of the value at `path`, or of its key; of the nearest ancestor if there is no such value.
+
+        A value that is left empty stands where its key does.
+        """
         found, key_start, node = self._find(path)
+        key = key or node.start == node.end  # nothing stands after the colon
         return self._place(key_start if key and found and key_start is not None else node.start)
 
     def locate(self, path: DocumentPath, offset: int) -> Where:
@@ -97,19 +102,34 @@ class Source:
 
     def line(self, number: int) -> str:
         """Return the text of a line, counted from 1, without its end."""
-        return _line(self.text, self._starts, number)
+        return self._lines.line(number)
 
     def place(self, index: int) -> Where:
         """Return the place of the character at `index` of the whole text."""
         return self._place(index)
 
     @cached_property
-    def _starts(self) -> list[int]:
-        return _line_starts(self.text)
+    def _lines(self) -> Lines:
+        return Lines(self.text)
 
     def _place(self, index: int) -> Where:
-        line, column = _line_column(self._starts, index)
+        line, column = self._lines.place(index)
         return Where(self.file, line, column)
+
+    def copy(self) -> Source:
+        """Return a copy whose value can be changed, and whose keys can be renamed, without touching this one."""
+        return replace(self, value=copy.deepcopy(self.value), _root=copy.deepcopy(self._root))
+
+    def rename(self, path: DocumentPath, name: str) -> None:
+        """Call the key at `path` by another name, in its place; of a copy only."""
+        holder: Any = self.value
+        for part in path[:-1]:
+            holder = holder[part]
+        found, _, node = self._find(path[:-1])
+        old = str(path[-1])
+        holder[name] = holder.pop(old)
+        if found and node.members:
+            node.members[name] = node.members.pop(old)
 
     def _find(self, path: DocumentPath) -> tuple[bool, int | None, _Node]:
         """Return whether there is a value at `path`, the start of its key, and its node or that of an ancestor."""
@@ -186,7 +206,7 @@ def _from_utf8(content: bytes, file: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8").removeprefix("\ufeff")
-        line, column = _line_column(_line_starts(before), len(before))
+        line, column = Lines(before).place(len(before))
         raise InvalidSource(
             f"Byte 0x{content[error.start]:02X} is not UTF-8.",
             remedy="Save the document as UTF-8.",
@@ -210,7 +230,7 @@ def _refuse_character(text: str, index: int, file: str) -> None:
         name, escape = "half of a surrogate pair", ""
     elif character > "\uffef":
         name, escape = "not a character", ""
-    line, column = _line_column(_line_starts(text), index)
+    line, column = Lines(text).place(index)
     raise InvalidSource(
         f"U+{ord(character):04X} is {name}; it cannot stand in a document.",
         remedy="Delete it" + (f", or write {escape} inside double quotes." if escape else "."),
@@ -222,22 +242,6 @@ def _refuse_character(text: str, index: int, file: str) -> None:
 def _closed(text: str) -> str:
     """Return the text with its last line ended: the end of a file ends a line too (YAML 1.2.2, 5.4)."""
     return text if text.endswith(("\n", "\r")) else text + "\n"
-
-
-def _line_starts(text: str) -> list[int]:
-    return [0, *(found.end() for found in BREAK.finditer(text))]
-
-
-def _line_column(starts: list[int], index: int) -> tuple[int, int]:
-    line = bisect_right(starts, index)
-    return line, index - starts[line - 1] + 1
-
-
-def _line(text: str, starts: list[int], number: int) -> str:
-    if not 1 <= number <= len(starts):
-        return ""
-    end = starts[number] if number < len(starts) else len(text)
-    return text[starts[number - 1] : end].rstrip("\r\n")
 
 
 _Event: TypeAlias = Any
@@ -288,9 +292,9 @@ class _Reader:
         except _Stop:
             pass
         except yaml.MarkedYAMLError as error:
-            self.broken(error)
+            self.tell(explain(error, self.lines, in_flow=self.flow > 0))
         except ValueError:  # PyYAML's answer to the escape of a character beyond Unicode
-            message, remedy = _SYNTAX["found invalid Unicode character escape code"]
+            message, remedy = SYNTAX["found invalid Unicode character escape code"]
             self.problems.append(Problem("syntax", message, remedy, self.where(self.end)))
         if root is None and not self.problems:
             self.problems.append(
@@ -333,7 +337,9 @@ class _Reader:
             self.stop("too_large", start, message, "Split it into several.")
         if self.text.find("#", self.end, start) >= 0:
             self.check_comments(start)
-        if self.flow and self.text[start - 1] == "?":  # YAML 1.2 reads `{?a: 1}` as the key `?a`, libyaml as `a`
+        if (
+            self.flow and start > self.end and self.text[start - 1] == "?"
+        ):  # YAML 1.2 reads `{?a: 1}` as the key `?a`, libyaml as `a`
             self.note("syntax", start - 1, "A '?' touches what follows it.", "Put the text in quotes.")
         self.end = max(self.end, event.end_mark.index)
         return event
@@ -505,12 +511,12 @@ class _Reader:
     # -- refusals
 
     def where(self, index: int) -> Where:
-        line, column = _line_column(self.starts, index)
+        line, column = self.lines.place(index)
         return Where(self.file, line, column)
 
     @cached_property
-    def starts(self) -> list[int]:
-        return _line_starts(self.text)
+    def lines(self) -> Lines:
+        return Lines(self.text)
 
     def note(self, code: str, index: int, message: str, remedy: str | None) -> None:
         self.problems.append(Problem(code, message, remedy, self.where(index)))
@@ -527,62 +533,11 @@ class _Reader:
         self.note("duplicate_key", second, f"The key {shown(key)} stands twice, {places}.", "Delete one of them.")
 
     def unquoted_template(self, start: int) -> None:
-        line, _ = _line_column(self.starts, start)
-        end = self.starts[line] if line < len(self.starts) else len(self.text)
-        template = self.text[start:end].strip()
-        if self.flow:  # inside [ ] or { }: what follows the template belongs to the collection
-            template = template[: found.end()] if (found := re.match(r"\{\{.*?\}\}|\{%.*%\}", template)) else template
-        quote = "'" if '"' in template and "'" not in template else '"'
-        quoted = template if quote == "'" else template.replace("\\", "\\\\").replace('"', '\\"')
-        self.stop(
-            "unquoted_template",
-            start,
-            "A template stands here without quotes; YAML reads '{' as the begin of a mapping.",
-            f"Quote the template: {quote}{quoted}{quote}"
-            if len(quoted) <= 200
-            else "Quote the template: put the whole value between double quotes.",
-        )
+        self.tell(unquoted_template(self.lines, start, in_flow=self.flow > 0))
+        raise _Stop
 
-    def broken(self, error: yaml.MarkedYAMLError) -> None:
-        """Note what the parser could not read, in our words."""
-        mark = error.problem_mark or error.context_mark
-        index = min(mark.index, len(self.text)) if mark else 0
-        for near in (error.problem_mark, error.context_mark):
-            if near and (start := self.find_template(near.line)) is not None:
-                try:
-                    self.unquoted_template(start)
-                except _Stop:
-                    return
-        tab = self.find_tab(index)
-        if tab is not None:
-            self.problems.append(
-                Problem(
-                    "tab",
-                    "A tab stands where YAML wants spaces: tabs cannot indent.",
-                    "Replace the tab by spaces.",
-                    self.where(tab),
-                )
-            )
-            return
-        message, remedy = _SYNTAX.get(error.problem or "", (f"The YAML cannot be read here: {error.problem}.", None))
-        self.problems.append(Problem("syntax", message, remedy, self.where(index)))
-
-    def find_template(self, line: int) -> int | None:
-        """Return the index of a template outside quotes in a line, counted from 0."""
-        text = _line(self.text, self.starts, line + 1)[:LONGEST_LINE]
-        bare = _QUOTED.sub(lambda found: " " * len(found[0]), text)
-        found = re.search(r"(?<!\S)\{[{%]|(?<=[\[,{])\{[{%]|\{\{.*\}\}", bare)
-        return self.starts[line] + found.start() if found else None
-
-    def find_tab(self, index: int) -> int | None:
-        """Return the index of a tab in the indentation of the line at `index`, or at `index` itself."""
-        if self.text[index : index + 1] == "\t":
-            return index
-        line, _ = _line_column(self.starts, index)
-        start = self.starts[line - 1]
-        indentation = _INDENTATION.match(self.text, start, start + LONGEST_LINE)
-        tab = self.text.find("\t", start, indentation.end() if indentation else start)
-        return tab if tab >= 0 else None
+    def tell(self, fault: Fault) -> None:
+        self.problems.append(Problem(fault.code, fault.message, fault.remedy, self.where(fault.index)))
 
     # -- what libyaml lets pass
 
@@ -607,7 +562,7 @@ class _Reader:
         elif event.style:
             self.check_flow(start, end)
             if not event.value.isascii() and _HALF.search(event.value):  # libyaml refuses them, PyYAML does not
-                message, remedy = _SYNTAX["found invalid Unicode character escape code"]
+                message, remedy = SYNTAX["found invalid Unicode character escape code"]
                 self.note("syntax", start, message, remedy)
         else:
             self.check_plain(event)
@@ -627,27 +582,29 @@ class _Reader:
 
     def check_flow(self, start: int, end: int) -> None:
         """Refuse continuation lines that are not indented below the block they stand in (YAML 1.2.2, 6.3 and 7.3)."""
-        if self.text.find("\n", start, end) < 0 and self.text.find("\r", start, end) < 0:
-            if self.text[end : end + 1] == "#":
-                self.comment_touches(end)
-            return
         if self.text[end : end + 1] == "#":
             self.comment_touches(end)
+        if self.text.find("\n", start, end) < 0 and self.text.find("\r", start, end) < 0:
+            return
         for found in _CONTINUATION.finditer(self.text, start, end):
             spaces, what = found["spaces"], found["what"]
             needed = self.blocks[-1] + 1
-            if len(spaces) < needed and not (what in ("]", "}") and len(spaces) == needed - 1):
-                tab = what == "\t"
-                self.note(
-                    "tab" if tab else "indentation",
-                    found.start("what"),
-                    "A tab stands where YAML wants spaces: tabs cannot indent."
-                    if tab
-                    else f"This line continues a value and must be indented by at least {needed} "
-                    f"space{'s' if needed > 1 else ''}.",
-                    "Replace the tab by spaces." if tab else "Indent the line.",
-                )
-                return
+            if len(spaces) >= needed or (what in ("]", "}") and len(spaces) == needed - 1):
+                continue
+            if what == "\t":
+                self.note("tab", found.start("what"), TAB, "Replace the tab by spaces.")
+            else:
+                self.too_far_left(start, found.start("what"), f"{needed} space{'s' if needed > 1 else ''}")
+            return
+
+    def too_far_left(self, start: int, index: int, needed: str) -> None:
+        """Refuse a line that continues what begins at `start` and is not indented enough; mostly a quote is missing."""
+        line = self.where(index).line
+        if self.text[start] in "\"'":  # what follows is read inside out: no word of it could be trusted
+            message = f"The text in quotes that begins here is not closed before line {line}."
+            self.stop("indentation", start, message, f"Write the closing quote, or indent line {line} by {needed}.")
+        message = f"This line continues a value and must be indented by at least {needed}."
+        self.note("indentation", index, message, "Indent the line.")
 
     def check_block(self, start: int) -> None:
         """Refuse a block text whose header touches a comment, or whose first lines are blank and too long."""
@@ -689,63 +646,6 @@ class _Reader:
 
 _DIRECTIVE = re.compile(r"^%(?!YAML +1\.2\s)", re.MULTILINE)
 _HALF = re.compile("[\ud800-\udfff]")
-_INDENTATION = re.compile(r"[ \t]*(?:[-?:][ \t]+)*")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^']|'')*'")
 _CONTINUATION = re.compile(r"(?:\r\n|\r|\n)(?P<spaces> *)(?P<what>[^ \r\n])")
 _BLANK_LINES = re.compile(r"(?: *(?:\r\n|\r|\n))*")
 _TOUCHING_COMMENT = re.compile(r"(?:\A|[\r\n])[^#\r\n]*[^\s#]#")
-
-_SYNTAX: dict[str, tuple[str, str | None]] = {
-    "mapping values are not allowed in this context": (
-        "A second ':' stands in this value, or a key is indented wrongly.",
-        "Put text that holds ': ' in quotes.",
-    ),
-    "could not find expected ':'": ("A key has no ':' after it.", "Write 'key: value', or put the text in quotes."),
-    "did not find expected key": (
-        "Here should stand a key of the mapping, or its end.",
-        "Check the indentation; text after a closing quote belongs inside the quotes.",
-    ),
-    "did not find expected '-' indicator": (
-        "Here should stand the next '-' of the list, or its end.",
-        "Check the indentation.",
-    ),
-    "did not find expected ',' or ']'": ("A list in [ ] is not closed here.", "Write ',' or ']'."),
-    "did not find expected ',' or '}'": ("A mapping in { } is not closed here.", "Write ',' or '}'."),
-    "did not find expected node content": ("A value is missing here.", "Write a value, or quotes for an empty text."),
-    "found unexpected end of stream": ("A text in quotes is not closed.", "Write the closing quote."),
-    "found unexpected document indicator": ("A text in quotes is not closed.", "Write the closing quote."),
-    "found unknown escape character": (
-        "Double quotes hold an escape that YAML does not know.",
-        "Write a backslash twice, or use single quotes.",
-    ),
-    "found invalid Unicode character escape code": (
-        "An escape names half of a surrogate pair, or no character at all.",
-        "Write the character itself, or \\U with eight digits.",
-    ),
-    **dict.fromkeys(
-        ("could not find expected directive name", "found unknown directive name", "found incompatible YAML document"),
-        (
-            "A line that begins with '%' is a directive; only '%YAML 1.2' is read.",
-            "Delete the line, or quote the text.",
-        ),
-    ),
-    "did not find expected hexdecimal number": ("An escape needs more hexadecimal digits.", None),
-    "found character that cannot start any token": (
-        "This character cannot begin a value.",
-        "Put the value in quotes.",
-    ),
-    "block sequence entries are not allowed in this context": (
-        "A list cannot begin in the line of its key.",
-        "Begin it in the next line, or write [ ].",
-    ),
-    "found a tab character where an indentation space is expected": (
-        "A tab stands where YAML wants spaces: tabs cannot indent.",
-        "Replace the tab by spaces.",
-    ),
-    "found undefined tag handle": ("A tag stands here; tags are refused.", "Delete the tag."),
-    "did not find expected <document start>": (
-        "Text stands after the end of the document.",
-        "Check the indentation: the first line of a document sets it.",
-    ),
-}
-"""What the parser says → what we say. Only the words depend on it."""

@@ -1,14 +1,14 @@
 """A workflow document as far as it can be understood, so that its faults of every kind are told at once.
 
-A fault of form leaves no model to check further. So what is at fault is taken out or replaced by something neutral, in
-place, and the rest is read again: its rules and its names can then be judged beside the faults of form.
+A fault of form leaves no model to check further. So what is at fault is mended in a copy: a misspelt key is given the
+name that was meant, a wrong value is taken out, a missing one replaced by something neutral. Rules and names are then
+judged in the copy, and what only the mending brought about is left out.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weft import validation, wording, workflow
@@ -17,107 +17,145 @@ from weft.source import Source
 from weft.types import DocumentPath
 from weft.workflow import Workflow
 
-ROUNDS = 4
+ROUNDS = 6
 """How often a document is mended: one mending may bring another fault to light."""
 
-CONSEQUENCES = frozenset({"exactly_one", "missing", "missing_connection", "requires", "no_cap", "needs_for_each"})
-"""What is found where something was taken out may be found because it was taken out."""
+CONSEQUENCES = frozenset(
+    {"exactly_one", "missing", "missing_connection", "requires", "needs_for_each", "needs_deadline", "later_step"}
+)
+"""What is found in a step from which something was taken out may be found because it was taken out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What can be known of a document: a model of its sound parts, and what is wrong with it."""
+    """What can be known of a document: a model of it, mended, and what is wrong with it."""
 
-    workflow: Workflow | None  #: None when too little of it is sound
-    problems: tuple[Problem, ...]
-    mended: frozenset[DocumentPath]  #: the steps from which something was taken out
+    source: Source  #: mended as the model is; its places are those of the document
+    workflow: Workflow | None  #: None when too little of the document can be understood
+    problems: tuple[Problem, ...] = ()
+    mended: frozenset[str] = frozenset()  #: names of the steps that were mended
+    lost: frozenset[str] = frozenset()  #: keys of the document whose content is not known
 
     def with_consequences(self, found: Iterable[Problem]) -> tuple[Problem, ...]:
-        """Return all problems, those `found` in the model among them but for what the mending itself brought about."""
+        """Return all problems, those `found` in the model among them but for what other faults have brought about."""
         own = [problem for problem in found if not self._brought_about(problem)]
         together = dict.fromkeys([*self.problems, *own])
         return tuple(sorted(together, key=lambda problem: (problem.where.line or 0, problem.where.column or 0)))
 
     def _brought_about(self, problem: Problem) -> bool:
-        at = wording.path_of(problem.where.field or "")
-        return problem.code in CONSEQUENCES and _step_of(at) in self.mended
+        step = problem.where.step
+        if any(other.where == problem.where and other.code != problem.code for other in self.problems):
+            return True  # this place has been told already
+        if problem.code in CONSEQUENCES and step in self.mended:
+            return True
+        codes = {other.code for other in self.problems}
+        match problem.code:
+            case "unknown_step":
+                return "steps" in self.lost or "duplicate_id" in codes
+            case "unknown_input" | "missing_input":
+                return "inputs" in self.lost
+            case "unknown_variable":
+                return "variables" in self.lost
+            case "later_step":
+                return "cycle" in codes or any(
+                    other.where.step == step and (other.where.field or "").startswith("needs")
+                    for other in self.problems
+                )
+        return False
 
 
 def survey(source: Source) -> Survey:
     """Read a workflow document and go on where it is at fault."""
     try:
-        return Survey(workflow.load(source), (), frozenset())
+        return Survey(source, workflow.load(source))
     except InvalidWorkflow as invalid:
         problems = invalid.problems
-    value: Any = copy.deepcopy(source.value)
-    faults = problems
-    mended: set[DocumentPath] = set()
+    if not isinstance(source.value, dict):
+        return Survey(source, None, problems)
+    mending = _Mending(source.copy())
     for _ in range(ROUNDS):
         try:
-            model = validation.build(Workflow, source, InvalidWorkflow, value)
+            model = validation.build(Workflow, mending.source, InvalidWorkflow)
         except InvalidWorkflow as invalid:
-            faults = invalid.problems
+            for problem in invalid.problems:
+                mending.mend(wording.path_of(problem.where.field or ""), problem.code)
         else:
-            found = Survey(model, problems, frozenset(mended))
-            return Survey(model, found.with_consequences(workflow.rule_problems(model, source)), frozenset(mended))
-        if not isinstance(value, dict) or not isinstance(value.get("steps"), list):
-            break
-        for problem in faults:
-            path = wording.path_of(problem.where.field or "")
-            _mend(value, path, problem.code)
-            if step := _step_of(path):
-                mended.add(step)
-    return Survey(None, problems, frozenset())
+            found = Survey(mending.source, model, problems, mending.steps(), frozenset(mending.lost))
+            return replace(found, problems=found.with_consequences(workflow.rule_problems(model, mending.source)))
+    return Survey(source, None, problems)
 
 
-def _mend(value: dict[str, Any], path: DocumentPath, code: str) -> None:
-    """Take what is at fault out of the document's value, so that list positions and other paths stay the same."""
-    step = _step_of(path)
-    if not path:
-        value.setdefault("name", "unnamed")
-    elif code == "unknown_key":
-        _delete(value, path)
-    elif step:
-        _neutral(value, step)
-    elif path[0] == "inputs" and len(path) > 1 and isinstance(value.get("inputs"), dict):
-        value["inputs"][path[1]] = {}
-    elif path == ("name",):
-        value["name"] = "unnamed"
-    else:
-        value.pop(str(path[0]), None)
+class _Mending:
+    """A copy of a document that is being mended. Positions in its lists stay the same, so that paths do."""
 
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.value: Any = source.value
+        self.lost: set[str] = set()
+        self._steps: set[DocumentPath] = set()
 
-def _step_of(path: DocumentPath) -> DocumentPath:
-    """Return the part of `path` that leads to the innermost step; empty when there is none."""
-    inner: DocumentPath = ()
-    for i, part in enumerate(path[:-1]):
-        if part == "with":
-            break
-        if part in {"steps", "finally"} and isinstance(path[i + 1], int):
-            inner = path[: i + 2]
-    return inner
+    def steps(self) -> frozenset[str]:
+        """Return the names of the steps that were mended."""
+        return frozenset(workflow.step_of(path, self.value)[0] for path in self._steps)
 
+    def mend(self, path: DocumentPath, code: str) -> None:
+        """Mend one fault."""
+        _, step = workflow.step_of(path, self.value)
+        if step:
+            self._steps.add(step)
+        if step and path == (*step, "id"):
+            self._name(step)
+        elif step and path == step:
+            self._replace(step, {"id": self._invented(step)})
+        elif code == "missing_key":
+            self._supply(path)
+        else:
+            holder = self._at(path[:-1])
+            meant = validation.key_meant(Workflow, self.source, path) if code == "unknown_key" else None
+            if meant is not None and meant not in holder:
+                self.source.rename(path, meant)
+            else:
+                self._take_out(path)
 
-def _delete(value: Any, path: DocumentPath) -> None:
-    holder = _at(value, path[:-1])
-    if isinstance(holder, dict):
-        holder.pop(path[-1], None)
+    def _name(self, step: DocumentPath) -> None:
+        """Give a step the name that its id comes nearest to, or one that nothing speaks of."""
+        holder = self._at(step)
+        name = wording.as_name(holder.get("id"))
+        siblings = [other.get("id") for other in self._at(step[:-1]) if isinstance(other, dict)]
+        holder["id"] = name if name and name not in siblings else self._invented(step)
 
+    def _invented(self, step: DocumentPath) -> str:
+        self.lost.add("steps")
+        return f"step-{step[-1]}-without-name"
 
-def _neutral(value: Any, path: DocumentPath) -> None:
-    """Put a step in the place of one that cannot be read: of its name, and with an output of any shape."""
-    holder = _at(value, path[:-1])
-    if isinstance(holder, list) and isinstance(path[-1], int) and path[-1] < len(holder):
-        old = holder[path[-1]]
-        name = old.get("id") if isinstance(old, dict) else None
-        sound = isinstance(name, str) and workflow.is_name(name)
-        holder[path[-1]] = {"id": name if sound else f"unreadable-{path[-1]}", "wait": {"for": "1s"}}
+    def _supply(self, path: DocumentPath) -> None:
+        """Put something neutral where a key is missing; without any, its holder is taken out."""
+        key = str(path[-1])
+        neutral = {"name": "unnamed", "timezone": "UTC", "attempts": 1, "message": "-", "connection": "unnamed"}
+        if path == ("steps",):
+            self.value["steps"] = [{"id": self._invented((*path, 0)), "wait": {"for": "1s"}}]
+        elif key in neutral:
+            self._at(path[:-1])[key] = neutral[key]
+        else:
+            self._take_out(path[:-1])
 
+    def _take_out(self, path: DocumentPath) -> None:
+        holder = self._at(path[:-1])
+        if len(path) == 1 or (path[0] in {"inputs", "variables"} and path[-1] not in {"type", "default", "enum"}):
+            self.lost.add(str(path[0]))
+        if isinstance(holder, dict):
+            holder.pop(path[-1], None)
+        elif len(path) > 1:  # an item: without it the positions of others would change
+            self._take_out(path[:-1])
 
-def _at(value: Any, path: DocumentPath) -> Any:
-    for part in path:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
+    def _replace(self, path: DocumentPath, value: Any) -> None:
+        self._at(path[:-1])[path[-1]] = value
+
+    def _at(self, path: DocumentPath) -> Any:
+        value = self.value
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value

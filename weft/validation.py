@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from weft import wording
@@ -63,9 +64,19 @@ class Findings:
         self.source = source
         self.problems: list[Problem] = []
 
-    def add(self, path: DocumentPath, code: str, message: str, remedy: str | None = None, *, key: bool = False) -> None:
-        """Note a problem of the value at `path`, or of its key."""
-        where = replace(self.source.where(path, key), field=wording.field(path) or None)
+    def add(
+        self,
+        path: DocumentPath,
+        code: str,
+        message: str,
+        remedy: str | None = None,
+        *,
+        key: bool = False,
+        offset: int = 0,
+    ) -> None:
+        """Note a problem of the value at `path`, of its key, or of the character at `offset` of its text."""
+        place = self.source.locate(path, offset) if offset else self.source.where(path, key)
+        where = replace(place, field=wording.field(path) or None)
         self.problems.append(Problem(code, message, remedy, where))
 
     def add_all(self, problems: Iterable[Problem]) -> None:
@@ -154,6 +165,15 @@ class _Fault:
     path: DocumentPath
     errors: tuple[ErrorDetails, ...]
 
+    @property
+    def kind(self) -> str:
+        return self.errors[0]["type"]
+
+
+def key_meant(model: type[BaseModel], source: Source, path: DocumentPath) -> str | None:
+    """Return the key of a model's document that the unknown key at `path` was most probably meant to be."""
+    return _Translator(model, source, source.value, (), False).meant(path)
+
 
 class _Translator:
     """Turns the errors of one validation into problems."""
@@ -167,13 +187,15 @@ class _Translator:
 
     def problems(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
         faults = _faults([(error, error["loc"]) for error in errors], self.value, ())
-        return _in_order(self.problem(fault) for fault in faults)
+        meant = {(*fault.path[:-1], self.meant(fault.path)) for fault in faults if fault.kind == "extra_forbidden"}
+        told = (fault for fault in faults if not (fault.kind == "missing" and fault.path in meant))  # it is misspelt
+        return _in_order(self.problem(fault) for fault in told)
 
     def problem(self, fault: _Fault) -> Problem:
         error, path = fault.errors[0], fault.path
         match error["type"]:
             case "missing":
-                return self.told(path, "missing_key", f"{_holder(path)} needs the key {path[-1]!r}.", "Add it.")
+                return self.missing_key(path)
             case "extra_forbidden":
                 return self.unknown_key(path)
         if error["loc"] and error["loc"][-1] == "[key]":
@@ -185,20 +207,59 @@ class _Translator:
         got = "" if self.private or allowed.endswith("empty") else f", not {wording.shown(error['input'])}"
         code = "invalid_choice" if values else "wrong_type" if error["type"] in _TYPES else "invalid_value"
         remedy = wording.meant(error["input"], [value for value in values if isinstance(value, str)])
-        return self.told(path, code, f"{_label(path)} {allowed}{got}.", remedy)
+        return self.told(path, code, f"{_label(path)} {allowed}{got}.", remedy or self.remedy(fault))
+
+    def remedy(self, fault: _Fault) -> str | None:
+        """Return what to write instead of a value of a wrong type or form, where it is plain what was meant."""
+        error, value = fault.errors[0], fault.errors[0]["input"]
+        if self.private:
+            return None
+        if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in _PATTERNS:
+            name = wording.as_name(value)
+            return f"Write {name!r}." if name else None
+        types = [_JSON_TYPES[error["type"]] for error in fault.errors if error["type"] in _JSON_TYPES]
+        if self.is_name(fault.path) or len(types) < len(fault.errors):  # a closed list of values besides
+            types = []
+        known = [key for model in self.models(fault.path) for key in _keys(model)]
+        if types == ["object"] and known and not isinstance(value, list | dict):
+            return f"Its keys are {wording.choice(known)}."
+        return error.get("ctx", {}).get("remedy") or wording.retyped(value, types)
+
+    def missing_key(self, path: DocumentPath) -> Problem:
+        fields = (_keys(model).get(str(path[-1])) for model in self.models(path[:-1]))
+        what = next((field.description for field in fields if field and field.description), "")
+        remedy = f"Add it: {what[0].lower()}{what[1:]}" if what else "Add it."
+        return self.told(path, "missing_key", f"{_holder(path)} needs the key {path[-1]!r}.", remedy)
 
     def unknown_key(self, path: DocumentPath) -> Problem:
-        models = [member for member in self.types(path[:-1]) if _is_model(member)]
-        known = [info.alias or name for member in models for name, info in member.model_fields.items()]
-        names = {name: info.alias or name for member in models for name, info in member.model_fields.items()}
-        found = names.get(str(path[-1])) or wording.nearest(path[-1], known)
-        remedy = f"Did you mean {found!r}?" if found else f"Known keys: {', '.join(known)}."
+        models = self.models(path[:-1])
+        known = [key for model in models for key in _keys(model)]
+        found = self.meant(path)
+        hints = [model.KEYS_HINT for model in models if hasattr(model, "KEYS_HINT")]
+        remedy = f"Did you mean {found!r}?" if found else " ".join([f"Known keys: {', '.join(known)}.", *hints])
         message = f"{_holder(path)} has no key {wording.shown(path[-1])}."
         return self.told(path, "unknown_key", message, remedy, key=True)
+
+    def meant(self, path: DocumentPath) -> str | None:
+        """Return the known key that an unknown one was most probably meant to be."""
+        known = [key for model in self.models(path[:-1]) for key in _keys(model)]
+        names = {name: key for model in self.models(path[:-1]) for key, name in _names(model).items()}
+        return names.get(str(path[-1])) or wording.nearest(path[-1], known)
+
+    def is_name(self, path: DocumentPath) -> bool:
+        """Return whether the value at `path` must be a name, which no number in quotes is."""
+        fields = [_keys(model).get(str(path[-1])) for model in self.models(path[:-1])] if path else []
+        rules = [rule for field in fields if field for rule in field.metadata]
+        return any(getattr(rule, "pattern", None) in _PATTERNS for rule in rules)
+
+    def models(self, path: DocumentPath) -> list[type[BaseModel]]:
+        return [member for member in self.types(path) if _is_model(member)]
 
     def allowed(self, fault: _Fault) -> tuple[str, Sequence[Any]]:
         """Return what may stand at a fault's place, in words, and the closed list of values if there is one."""
         kinds = [error["type"] for error in fault.errors]
+        if kinds == ["string_type"] and self.is_name(fault.path):
+            return f"must be a name ({_NAME_RULE})", []
         values: list[Any] = []
         names: list[str] = []
         for error in fault.errors:
@@ -232,6 +293,15 @@ _TYPES = {
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
+}
+_JSON_TYPES = {
+    "string_type": "string",
+    "int_type": "integer",
+    "float_type": "number",
+    "bool_type": "boolean",
+    "list_type": "array",
+    "dict_type": "object",
+    "model_type": "object",
 }
 
 
@@ -317,6 +387,16 @@ def _label(path: DocumentPath) -> str:
 
 def _holder(path: DocumentPath) -> str:
     return _label(path[:-1])
+
+
+def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a model by the keys that documents have for them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _names(model: type[BaseModel]) -> dict[str, str]:
+    """Return the names of a model's fields in the code by their keys."""
+    return {field.alias or name: name for name, field in model.model_fields.items()}
 
 
 def _is_model(member: Any) -> bool:

@@ -198,8 +198,7 @@ def _translated(error: _Error, path: DocumentPath, private: bool = False) -> lis
         case "anyOf" | "oneOf":
             return _of_union(error, path, private)
         case "type":
-            names = _type_names([error.schema])
-            return [_problem(place, "wrong_type", f"{label} must be {names}{got}.")]
+            return [_wrong_type(place, label, [error.schema], error.instance, private)]
         case "enum" | "const":
             allowed = limit if error.validator == "enum" else [limit]
             return [_choice(place, label, allowed, "" if private else error.instance)]
@@ -267,12 +266,17 @@ def _rule(keyword: str, limit: Any, error: _Error) -> str:
     return _RULES[keyword](limit) if keyword in _RULES else "is not of the form that its schema asks for"
 
 
-def _type_names(schemas: Iterable[Mapping[str, Any]]) -> str:
+def _wrong_type(
+    place: DocumentPath, label: str, schemas: Iterable[Mapping[str, Any]], value: Any, private: bool
+) -> Problem:
     kinds: dict[str, None] = {}
     for schema in schemas:
         kind = schema.get("type", [])
         kinds |= dict.fromkeys(kind if isinstance(kind, list) else [kind])
-    return wording.choice([TYPE_NAMES.get(kind, kind) for kind in kinds])
+    names = wording.choice([TYPE_NAMES.get(kind, kind) for kind in kinds])
+    got = "" if private else f", not {wording.shown(value)}"
+    remedy = None if private else wording.retyped(value, kinds)
+    return _problem(place, "wrong_type", f"{label} must be {names}{got}.", remedy)
 
 
 def _of_union(error: _Error, path: DocumentPath, private: bool) -> list[Problem]:
@@ -286,9 +290,8 @@ def _of_union(error: _Error, path: DocumentPath, private: bool) -> list[Problem]
         return [_problem(place, "ambiguous", f"{label} fits more than one of the forms that are allowed.")]
     fitting = [errors for errors in branches.values() if not any(_of_type(inner) for inner in errors)]
     if not fitting:
-        got = "" if private else f", not {wording.shown(error.instance)}"
-        names = _type_names(inner.schema for errors in branches.values() for inner in errors if _of_type(inner))
-        return [_problem(place, "wrong_type", f"{label} must be {names}{got}.")]
+        schemas = [inner.schema for errors in branches.values() for inner in errors if _of_type(inner)]
+        return [_wrong_type(place, label, schemas, error.instance, private)]
     chosen = [errors for errors in fitting if not any(map(_of_kind, errors))]
     if not chosen:
         return [_kinds(fitting, place, private)]

@@ -59,6 +59,38 @@ def meant(name: Any, names: Collection[str]) -> str | None:
     return f"Did you mean {found!r}?" if found else None
 
 
+_YES_NO = {**dict.fromkeys(("yes", "y", "on", "true"), "true"), **dict.fromkeys(("no", "n", "off", "false"), "false")}
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+
+
+def retyped(value: Any, types: Collection[str]) -> str | None:
+    """Return the remedy for a value that has none of some JSON types, where it is plain what was meant."""
+    match value:
+        case str() if "boolean" in types and value.lower() in _YES_NO:
+            return f"Write {_YES_NO[value.lower()]}."
+        case str() if {"number", "integer"} & set(types) and _NUMBER.fullmatch(value):
+            return "Write it without quotes."
+        case bool() | int() if "string" in types and len(types) == 1:
+            return f'Write it in quotes: "{json.dumps(value)}".'
+        case float() if "string" in types and len(types) == 1:
+            return "Write it in quotes."
+        case [_, *_] if "object" in types:
+            return "Write 'key: value' in each line, without '- '."
+        case dict() if value and "array" in types:
+            return "Begin each item with '- '."
+        case str() | bool() | int() | float() if "array" in types and "string" not in types:
+            return "Write a list: [a, b], or a line with '- ' for each item."
+        case _:
+            return None
+
+
+def as_name(text: Any) -> str | None:
+    """Return the name of a document's part that a text comes nearest to: `My mail` → `my_mail`."""
+    found = re.sub(r"[^a-z0-9-]+", "_", text.casefold()) if isinstance(text, str) else ""
+    found = re.sub(r"-{2,}", "-", found).strip("_-")
+    return found if re.match("[a-z]", found) and len(found) <= LONGEST_SHOWN else None
+
+
 def field(path: DocumentPath) -> str:
     """Return a path as an author reads it: `steps[1].with.to`."""
     text = ""

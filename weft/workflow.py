@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from weft import publishing, validation, wording
-from weft.errors import InvalidWorkflow, Problem, Where
+from weft.errors import InvalidWorkflow, Problem
 from weft.redaction import MASK, PATTERNS
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject, Name
@@ -44,22 +45,39 @@ def seconds(duration: str) -> float:
     return sum(float(count) * _UNITS[unit] for count, unit in parts)
 
 
-def _duration(text: str) -> str:
+def _duration(value: object) -> object:
+    if value is None:  # a key without a value, which is told as such
+        return value
     try:
-        length = seconds(text)
+        length = seconds(value) if isinstance(value, str) else None
     except ValueError:
-        raise PydanticCustomError("duration", "must be a duration such as 90s, 5m or 1h30m") from None
+        length = None
+    if length is None:
+        facts = {"remedy": _as_duration(value)}
+        raise PydanticCustomError("duration", "must be a duration such as 90s, 5m or 1h30m", facts)
     if length > _LONGEST_S:
         raise PydanticCustomError("duration", "must be a duration of at most 3650d")
-    return text
+    return value
+
+
+_WORDS = {"milli": "ms", "msec": "ms", "sec": "s", "min": "m", "hour": "h", "hr": "h", "day": "d"}
+
+
+def _as_duration(value: object) -> str:
+    """Return what to write instead of something that is no duration."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"Write {value:g}s if seconds are meant."
+    found = re.fullmatch(r"([0-9.]{1,9}) *([a-z]+)", str(value)[:32].lower())
+    unit = next((short for word, short in _WORDS.items() if found and found[2].startswith(word)), None)
+    return f"Write {found[1]}{unit}." if found and unit else "Its units are ms, s, m, h and d, without spaces."
 
 
 def _is_template(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
-def _duration_or_template(text: str) -> str:
-    return text if _is_template(text) else _duration(text)
+def _duration_or_template(value: object) -> object:
+    return value if isinstance(value, str) and _is_template(value) else _duration(value)
 
 
 def _moment(text: str) -> datetime | None:
@@ -85,11 +103,11 @@ _DURATION_SCHEMA: JsonObject = {"type": "string", "pattern": f"^{_DURATION}$", "
 _INSTANT_SCHEMA: JsonObject = {"type": "string", "format": "date-time"}
 _TEMPLATE_SCHEMA: JsonObject = {"type": "string", "pattern": r"\{[{%]"}
 
-Duration = Annotated[str, AfterValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """`90s`, `5m`, `1h30m`: numbers with units ms, s, m, h, d, added up."""
 
 TemplatedDuration = Annotated[
-    str, AfterValidator(_duration_or_template), WithJsonSchema({"anyOf": [_DURATION_SCHEMA, _TEMPLATE_SCHEMA]})
+    str, BeforeValidator(_duration_or_template), WithJsonSchema({"anyOf": [_DURATION_SCHEMA, _TEMPLATE_SCHEMA]})
 ]
 """A duration, or a template that gives one."""
 
@@ -222,6 +240,8 @@ class Approval(Model):
 
 class Step(Model):
     """One unit of a workflow: an action, a child workflow, a group, a wait or an approval."""
+
+    KEYS_HINT: ClassVar[str] = "What the action takes stands under 'with'."
 
     id: Name
     """Its name, by which others speak of it: `steps.<id>.output`."""
@@ -376,16 +396,42 @@ def json_schema() -> JsonObject:
 
 
 def _with_step(problem: Problem, value: Any) -> Problem:
-    """Return a problem that also names the step that its field belongs to, by the ids that lead there."""
-    names: list[str] = []
+    """Return a problem that names its step, and the field inside of it."""
     path = wording.path_of(problem.where.field or "")
-    for key, part in zip(("", *path), path, strict=False):
-        if key == "with" or not (isinstance(value, list) if isinstance(part, int) else isinstance(value, dict)):
+    name, inside = step_of(path, value)
+    if not name:
+        return problem
+    where = replace(problem.where, step=PATTERNS.sub(MASK, name), field=wording.field(path[len(inside) :]) or None)
+    return replace(problem, where=where)
+
+
+def step_of(path: DocumentPath, value: Any) -> tuple[str, DocumentPath]:
+    """Return the name of the innermost step that a path of a document leads into, as plans have it, and the step's path.
+
+    Both are empty when it leads into no step; the name is empty when one of the steps has none.
+    """
+    names: list[str] = []
+    step: DocumentPath = ()
+    for i, part in enumerate(path):
+        if part == "with" or not (isinstance(value, list) if isinstance(part, int) else isinstance(value, dict)):
             break
-        value = value[part] if isinstance(part, int) else value.get(part)
-        if key in ("steps", "finally") and isinstance(value, dict) and isinstance(value.get("id"), str):
-            names.append(PATTERNS.sub(MASK, value["id"]))
-    return problem.at(Where(step="/".join(names) or None))
+        try:
+            value = value[part]
+        except (KeyError, IndexError):
+            break
+        if part in _BESIDE:
+            names.append(str(part))
+        elif isinstance(part, int) and path[i - 1] in ("steps", "finally"):
+            step = path[: i + 1]
+            name = value.get("id") if isinstance(value, dict) else None
+            if not isinstance(name, str):
+                return "", step
+            names.append(name)
+    return "/".join(names[: len(names) - (bool(names) and names[-1] in _BESIDE)]), step
+
+
+_BESIDE = ("finally", "on_error", "on_failure")
+"""Keys whose steps stand beside others, and have the key in their names."""
 
 
 def input_schema(declared: Input) -> JsonObject:
@@ -495,32 +541,55 @@ def _holds_template(value: Json) -> bool:
 
 def _check_schedule(path: DocumentPath, schedule: Schedule, findings: Findings) -> None:
     _exactly_one(path, {"cron": schedule.cron, "every": schedule.every}, findings)
-    if schedule.cron is not None and (wrong := _cron_fault(schedule.cron)):
-        remedy = "Write minute, hour, day of month, month, day of week: '0 8 * * 1-5'."
-        findings.add((*path, "cron"), "cron", f"'cron' is not a cron line: {wrong}.", remedy)
+    if schedule.cron is not None:
+        _check_cron((*path, "cron"), schedule.cron, findings)
     if schedule.every is not None and seconds(schedule.every) < 1:
         findings.add((*path, "every"), "interval", "'every' must be at least 1s.")
     zones = _zones()
     if schedule.timezone not in zones:
         message = f"There is no time zone {wording.shown(schedule.timezone)}."
-        remedy = wording.meant(schedule.timezone, zones) or "Write an IANA name such as Europe/Zurich or UTC."
+        places = [zone for zone in zones if "/" in zone]  # an abbreviation would be another zone: CEST is not EST
+        remedy = wording.meant(schedule.timezone, places) or "Write an IANA name such as Europe/Zurich or UTC."
         findings.add((*path, "timezone"), "timezone", message, remedy)
     start, end = (_moment(text) if text else None for text in (schedule.start, schedule.end))
     if start and end and start >= end:
         findings.add((*path, "end"), "empty_range", "'end' is not after 'start'.", "Swap them.")
 
 
-def _cron_fault(line: str) -> str | None:
-    """Return what is wrong with a cron line."""
-    if len(line.split()) != 5:
-        return f"it has {len(line.split())} fields, not 5"
+_CRON = (
+    ("the minute", "0 to 59"),
+    ("the hour", "0 to 23"),
+    ("the day of month", "1 to 31, or L for the last"),
+    ("the month", "1 to 12 or JAN to DEC"),
+    ("the day of week", "0 to 7 or SUN to SAT"),
+)
+
+
+def _check_cron(path: DocumentPath, line: str, findings: Findings) -> None:
+    remedy = "Write minute, hour, day of month, month, day of week: '0 8 * * 1-5'."
+    fields = list(re.finditer(r"\S+", line))
+    if len(fields) != len(_CRON):
+        message = f"'cron' is not a cron line: it has {len(fields)} fields, not {len(_CRON)}."
+        findings.add(path, "cron", message, remedy)
+        return
+    wrong = [i for i, found in enumerate(fields) if not _comes(["*"] * i + [found[0]] + ["*"] * (4 - i))]
+    for i in wrong:
+        name, allowed = _CRON[i]
+        message = f"'cron' is not a cron line: {name} cannot be {wording.shown(fields[i][0])}."
+        told = f"It is {allowed}, several with commas, a range such as 1-5, every second with */2, or *."
+        findings.add(path, "cron", message, told, offset=fields[i].start())
+    if not wrong and not _comes([found[0] for found in fields]):
+        message = "'cron' names no instant: that day never comes in that month."
+        findings.add(path, "cron", message, remedy, offset=fields[2].start())
+
+
+def _comes(fields: Sequence[str]) -> bool:
+    """Return whether there is an instant that a cron line names."""
     try:
-        next(CronSim(line, datetime(2024, 1, 1)))  # noqa: DTZ001 - any instant will do; the zone is not in question
-    except CronSimError as error:
-        return str(error)[:1].lower() + str(error)[1:]
-    except StopIteration:
-        return "it names no instant in the next fifty years"
-    return None
+        next(CronSim(" ".join(fields), datetime(2024, 1, 1)))  # noqa: DTZ001 - any will do; the zone is not in question
+    except (CronSimError, StopIteration):
+        return False
+    return True
 
 
 @cache
@@ -610,7 +679,9 @@ def _check_uses(path: DocumentPath, step: Step, findings: Findings) -> None:
     uses = step.uses or ""
     if not _USES.fullmatch(uses):
         message = f"'uses' must be an action's id or workflow:<name>, not {wording.shown(uses)}."
-        findings.add((*path, "uses"), "uses", message)
+        name = None if uses.startswith("workflow:") else wording.as_name(uses)
+        remedy = f"Write {name!r}." if name else "`weft actions list` names the actions."
+        findings.add((*path, "uses"), "uses", message, remedy)
     elif uses.startswith("workflow:"):
         for key in _ACTION_ONLY:
             if key in step.model_fields_set:

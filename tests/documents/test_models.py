@@ -274,8 +274,8 @@ BROKEN_WORKFLOWS: list[tuple[str, str, str, tuple[int, int], str]] = [
     ("max-parallel-alone", STEPS + "  - {id: a, uses: b, max_parallel: 2}\n", "needs_for_each", (3, 22), "needs 'for_each'"),
     ("uses", STEPS + "  - {id: a, uses: 'Send Mail'}\n", "uses", (3, 19), "workflow:<name>"),
     ("timeout-zero", STEPS + "  - {id: a, uses: b, timeout: 0s}\n", "timeout", (3, 31), "more than 0s"),
-    ("timeout", STEPS + "  - {id: a, uses: b, timeout: 5}\n", "wrong_type", (3, 31), "must be text, not 5"),
-    ("timeout-text", STEPS + "  - {id: a, uses: b, timeout: 5x}\n", "invalid_value", (3, 31), "90s, 5m or 1h30m, not \"5x\""),
+    ("timeout", STEPS + "  - {id: a, uses: b, timeout: 5}\n", "invalid_value", (3, 31), "90s, 5m or 1h30m, not 5. Write 5s if seconds are meant."),
+    ("timeout-text", STEPS + "  - {id: a, uses: b, timeout: 5 minutes}\n", "invalid_value", (3, 31), "not \"5 minutes\". Write 5m."),
     ("timeout-ages", STEPS + "  - {id: a, uses: b, timeout: 9999d}\n", "invalid_value", (3, 31), "at most 3650d"),
     ("wait-both", STEPS + "  - {id: a, wait: {for: 1s, until: '2026-01-01T00:00:00Z'}}\n", "exactly_one", (3, 29), "it has for and until"),
     ("wait-none", STEPS + "  - {id: a, wait: {}}\n", "exactly_one", (3, 13), "it has none"),
@@ -291,9 +291,9 @@ BROKEN_WORKFLOWS: list[tuple[str, str, str, tuple[int, int], str]] = [
     ("needs-itself", STEPS + "  - {id: a, uses: b, needs: [a]}\n", "cycle", (3, 22), "a → a"),
     ("cycle", STEPS + "  - {id: a, uses: b, needs: [c]}\n  - {id: b, uses: b, needs: [a]}\n  - {id: c, uses: b, needs: [b]}\n", "cycle", (3, 22), "a → c → b → a"),
     ("cycle-by-order", STEPS + "  - {id: a, uses: b, needs: [b]}\n  - {id: b, uses: b}\n", "cycle", (3, 22), "'b' has no 'needs', so it needs the step before it"),
-    ("cron", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 61 * * * *, timezone: UTC}]}\n", "cron", (4, 24), "bad minute"),
+    ("cron", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 61 * * * *, timezone: UTC}]}\n", "cron", (4, 24), "the minute cannot be \"61\". It is 0 to 59"),
     ("cron-of-six", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 0 0 8 * * *, timezone: UTC}]}\n", "cron", (4, 24), "6 fields, not 5"),
-    ("cron-never", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 0 0 31 2 *, timezone: UTC}]}\n", "cron", (4, 24), "bad day-of-month"),
+    ("cron-never", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 0 0 31 2 *, timezone: UTC}]}\n", "cron", (4, 28), "that day never comes in that month"),
     ("timezone", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 0 8 * * *, timezone: Europe/Zürich}]}\n", "timezone", (4, 45), "Did you mean 'Europe/Zurich'?"),
     ("timezone-directory", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 0 8 * * *, timezone: ../etc/passwd}]}\n", "timezone", (4, 45), "IANA"),
     ("schedule-both", STEPS + "  - {id: a, uses: b}\non: {schedule: [{cron: 0 8 * * *, every: 1h, timezone: UTC}]}\n", "exactly_one", (4, 35), "cron and every"),
@@ -364,8 +364,8 @@ def test_problems_name_their_step() -> None:
     rule = problems_of(workflow.load, InvalidWorkflow, text.replace("timeout: 5", "max_parallel: 5"))
 
     assert [(problem.where.step, problem.where.field) for problem in (*form, *rule)] == [
-        ("g/a", "steps[0].steps[0].timeout"),
-        ("g/a", "steps[0].steps[0].max_parallel"),
+        ("g/a", "timeout"),
+        ("g/a", "max_parallel"),
     ]
 
 

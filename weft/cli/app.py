@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -74,12 +76,28 @@ def weft() -> None:
     """Workflows whose steps are actions: ask a model, mail its answer, and more."""
 
 
+REPLACE = "weft.replace"
+"""The name under which streams know what to write for a character that their encoding does not have."""
+
+_PLAIN = str.maketrans(
+    {"…": "...", "→": "->", "•": "*", "·": "-", "─": "-", "\u201c": '"', "\u201d": '"', "\u2019": "'"}
+)
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return "".join(character if character.isascii() else "?" for character in text), error.end
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     state = State()
+    codecs.register_error(REPLACE, _replaced)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a narrow encoding shows `?`, it does not stop the command
-            stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):  # a narrow encoding shows less, it does not stop the command
+            stream.reconfigure(errors=REPLACE)
     sys.exit(_quietly_flushed(_call(list(sys.argv[1:] if arguments is None else arguments), state)))
 
 
@@ -99,7 +117,9 @@ def _call(arguments: list[str], state: State) -> int:
     except OSError as error:
         if error.filename is None:
             return _fault(error, state)
-        click.echo(f"weft: {error.filename}: {error.strerror}", err=True)
+        home = Path(str(error.filename)).is_relative_to(state.find_home())
+        what = " (Weft keeps its state there; --home DIR or WEFT_HOME name another place)" if home else ""
+        click.echo(f"weft: {error.filename}: {error.strerror}{what}", err=True)
         return ExitCode.FILES
     except Exception as error:  # noqa: BLE001 - the last border: told in one line, kept in a file
         return _fault(error, state)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from weft.cli.terminal import duration
-from weft.cli.view import RunView, StepView, is_mail, mail_facts, name_of, object_at
+from weft.cli.terminal import clean_line, duration
+from weft.cli.view import RunView, StepView, answer, is_mail, mail_facts, name_of, object_at
 from weft.engine.events import StepState
+
+LONGEST = 200
+"""Characters of an output that are shown; `--json` has all of it."""
 
 ORDER: tuple[StepState, ...] = ("succeeded", "failed", "cancelled", "skipped", "waiting", "running", "pending")
 
@@ -26,6 +30,16 @@ def summary(view: RunView) -> str:
             return f"Failed after {took}" + (f": {told}" if told else "")
         case _:
             return f"{told or 'No steps'} in {took}"
+
+
+def outputs(view: RunView) -> Iterator[str]:
+    """Say what the run returned, but for what its steps show already: answers, and the ids of mails."""
+    told = [text for step in view.steps for text in (answer(step.output), object_at(step.output).get("message_id"))]
+    for name, value in object_at(view.outputs).items():
+        if value not in told:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            line = clean_line(text)
+            yield f"output {clean_line(name)}: {line if len(line) <= LONGEST else line[: LONGEST - 1] + '…'}"
 
 
 def mails(

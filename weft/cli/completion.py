@@ -13,14 +13,14 @@ SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print the completion script of SHELL: bash, zsh or fish.
 
     \b
-    bash:  eval "$(weft completion bash)"          in ~/.bashrc
-    zsh:   eval "$(weft completion zsh)"           in ~/.zshrc
-    fish:  weft completion fish | source           in ~/.config/fish/config.fish
+    eval "$(weft completion bash)"   # in ~/.bashrc
+    eval "$(weft completion zsh)"    # in ~/.zshrc
+    weft completion fish | source    # in ~/.config/fish/config.fish
     """
     click.echo(SHELLS[shell](context.find_root().command, {}, "weft", VARIABLE).source())

@@ -21,6 +21,10 @@ def open_runtime(state: State, on_progress: Callable[[str, int, int], None] | No
     """Open the runtime, and mask its secrets in everything that is told from now on."""
     runtime = Runtime.open(home=state.home, packs=state.packs, connections=state.connections, on_progress=on_progress)
     state.redactor = runtime.redactor
+    here = {path.stem for path in Path("manifests").glob("*.yaml")}
+    state.beside = frozenset(
+        here - {action.id for action in runtime.registry.actions()} - runtime.registry.broken.keys()
+    )
     return runtime
 
 
@@ -43,6 +47,16 @@ def action_ids(context: click.Context, parameter: click.Parameter, incomplete: s
         for action in _registry(context).actions()
         if action.id.startswith(incomplete)
     ]
+
+
+def parameter_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a parameter of the action that the command line names."""
+    try:
+        action = _registry(context).action(str(context.params.get("action")))
+    except WeftError:
+        return []
+    found = action.manifest.all_parameters
+    return [CompletionItem(each.name, help=each.title) for each in found if each.name.startswith(incomplete)]
 
 
 def _registry(context: click.Context) -> Registry:

@@ -35,7 +35,17 @@ def tell(problems: Iterable[Problem], state: State, stream: TextIO | None = None
     for number, problem in enumerate(problems):
         if number:
             screen.print()
-        screen.print(render(problem, state.redactor, screen.width, hidden), soft_wrap=not screen.is_terminal)
+        told = _with_pack_of_here(problem, state)
+        screen.print(render(told, state.redactor, screen.width, hidden), soft_wrap=not screen.is_terminal)
+
+
+def _with_pack_of_here(problem: Problem, state: State) -> Problem:
+    """Return a problem of an unknown action with the remedy that newcomers need: to load the pack they stand in."""
+    if problem.code != "unknown_action" or not state.beside:
+        return problem
+    names = ", ".join(sorted(state.beside)[:5])
+    pack = f"The pack in this directory is loaded with --pack . ({names})."
+    return replace(problem, remedy=f"{problem.remedy} {pack}" if problem.remedy else pack)
 
 
 def render(problem: Problem, redactor: Redactor, width: int, hidden: Iterable[str] = ()) -> Text:

@@ -24,6 +24,8 @@ RETRY = {
     "guarded": "guarded: tried again only when nothing can have happened",
     "never": "never: it is not tried again",
 }
+WIDTH = 88
+"""Cells of a line of YAML in Markdown."""
 LONGEST_VALUE = 120
 """Characters of an example or default in one line; longer ones are shown as a block."""
 
@@ -38,7 +40,7 @@ def text(manifest: Manifest, console: Console, width: int) -> list[Text]:
         page.add(clean_line(manifest.description))
     page.add("")
     for name, value in _facts(manifest):
-        page.add(Text.assemble((f"{name:<12}", "dim"), value))
+        page.add(Text.assemble((f"{name:<12}", "dim"), value), hanging=12)
     for title, parameters in _groups(manifest):
         page.heading(title)
         for parameter in parameters:
@@ -46,14 +48,12 @@ def text(manifest: Manifest, console: Console, width: int) -> list[Text]:
             page.parameter(parameter)
     page.heading("Output")
     page.add("")
-    rows = list(_output(manifest.output.json_schema))
-    widest = min(40, max((len(name) for name, _, _ in rows), default=0))
-    for name, of, description in rows:
-        page.add(Text.assemble((f"{name:<{widest}}  ", "bold"), (of, "cyan")))
+    for name, of, description in _output(manifest.output.json_schema):
+        page.add(Text.assemble((name, "bold"), "  ", (of, "cyan")), hanging=4)
         page.add(description, 4)
     page.heading("Example")
     page.add("")
-    page.lines += [Text(line) for line in clean(example(manifest)).split("\n")]
+    page.lines += [Text(line) for line in clean(example(manifest, width)).split("\n")]
     return page.lines
 
 
@@ -65,23 +65,26 @@ class Page:
         self._console, self._width = console, width
         self._rule = "-" if console.options.ascii_only else "─"
 
-    def add(self, text: Text | str, inset: int = 0) -> None:
-        """Add a paragraph, wrapped and set in; an inset one that is empty adds nothing."""
+    def add(self, text: Text | str, inset: int = 0, *, hanging: int = 0) -> None:
+        """Add a paragraph, wrapped and set in, its further lines `hanging`; an inset one that is empty adds nothing."""
         text = Text(text) if isinstance(text, str) else text
         if not text.plain and inset:
             return
-        for line in text.wrap(self._console, max(20, self._width - inset)):
+        for number, line in enumerate(text.wrap(self._console, max(20, self._width - inset - hanging))):
             line.rstrip()
-            self.lines.append(Text(" " * inset).append_text(line))
+            self.lines.append(Text(" " * (inset + (hanging if number else 0))).append_text(line))
 
     def heading(self, title: str) -> None:
         self.add("")
         self.add(Text.assemble((title, "bold"), " ", (self._rule * (self._width - len(title) - 1), "dim")))
 
     def parameter(self, parameter: Parameter) -> None:
-        self.add(Text.assemble((parameter.name, "bold"), "  ", (clean_line(", ".join(kind(parameter))), "cyan")))
+        line = Text.assemble((parameter.name, "bold"), "  ")
+        if _as_words(parameter.title) != _as_words(parameter.name):  # descriptions speak of others by their titles
+            line.append(f"{clean_line(parameter.title)}  ", "dim")
+        self.add(line.append(clean_line(", ".join(kind(parameter))), "cyan"), hanging=4)
         self.add(clean_line(parameter.description), 4)
-        for name, value in _values(parameter):
+        for name, value in _values(parameter, self._width - 6):
             if "\n" not in value:
                 self.add(Text.assemble((f"{name}: ", "dim"), clean(value)), 4)
                 continue
@@ -111,6 +114,10 @@ def markdown(manifest: Manifest) -> str:
     for name, of, description in _output(manifest.output.json_schema):
         lines.append(f"- `{name}`, {of}" + (f": {description}" if description else ""))
     return "\n".join([*lines, "", "## Example", "", "```yaml", example(manifest), "```"])
+
+
+def _as_words(text: str) -> list[str]:
+    return text.lower().replace("_", " ").replace("-", " ").split()
 
 
 def kind(parameter: Parameter) -> Iterator[str]:
@@ -144,7 +151,7 @@ def rules(parameter: Parameter) -> Iterator[str]:
         yield f"for {_condition(parameter.visible_when)}"
 
 
-def example(manifest: Manifest) -> str:
+def example(manifest: Manifest, width: int = WIDTH) -> str:
     """Return a step to paste into a workflow: what is required, with the examples of the manifest."""
     known = {parameter.name: parameter for parameter in manifest.all_parameters}
     names = [name for name, parameter in known.items() if parameter.required]
@@ -154,7 +161,7 @@ def example(manifest: Manifest) -> str:
     if manifest.connection:
         step["connection"] = f"my-{manifest.connection.replace('_', '-')}"
     step["with"] = {name: _example_value(known[name]) for name in known if name in names}
-    return _yaml([step])
+    return _yaml([step], width)
 
 
 def _example_value(parameter: Parameter) -> Json:
@@ -164,6 +171,8 @@ def _example_value(parameter: Parameter) -> Json:
 
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "Connection", f"of type {manifest.connection}" if manifest.connection else "none is needed"
+    required = [parameter.name for parameter in manifest.all_parameters if parameter.required]
+    yield "Required", ", ".join(required) or "nothing"
     yield "Effects", EFFECTS[manifest.effects]
     yield "Retries", RETRY[manifest.retry]
 
@@ -175,16 +184,16 @@ def _groups(manifest: Manifest) -> Iterator[tuple[str, Sequence[Parameter]]]:
         yield "Advanced parameters", manifest.parameters.advanced
 
 
-def _values(parameter: Parameter) -> Iterator[tuple[str, str]]:
+def _values(parameter: Parameter, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     if parameter.default is not None:
-        yield "default", _value(parameter.default)
+        yield "default", _value(parameter.default, width)
     if parameter.example is not None and parameter.example != parameter.default:
-        yield "example", _value(parameter.example)
+        yield "example", _value(parameter.example, width)
 
 
-def _value(value: Json) -> str:
+def _value(value: Json, width: int) -> str:
     told = json.dumps(value, ensure_ascii=False)
-    return told if len(told) <= LONGEST_VALUE else _yaml(value)
+    return told if len(told) <= LONGEST_VALUE or not isinstance(value, list | dict) else _yaml(value, width)
 
 
 def _block(name: str, value: str) -> str:
@@ -192,12 +201,18 @@ def _block(name: str, value: str) -> str:
 
 
 def _bounds(unit: str, low: float | None, high: float | None) -> Iterator[str]:
-    if low is not None and high is not None:
-        yield f"{low:,} to {high:,}{unit}" if low != high else f"{low:,}{unit}"
+    if (low, high) == (-(2**63), 2**63 - 1):
+        yield "of 64 bits"
+    elif low is not None and high is not None:
+        yield f"{_number(low)} to {_number(high)}{unit}" if low != high else f"{_number(low)}{unit}"
     elif low is not None:
-        yield "not empty" if unit and low == 1 else f"at least {low:,}{unit}"
+        yield "not empty" if unit and low == 1 else f"at least {_number(low)}{unit}"
     elif high is not None:
-        yield f"at most {high:,}{unit}"
+        yield f"at most {_number(high)}{unit}"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if isinstance(value, int) or value.is_integer() else f"{value:,}"
 
 
 def _condition(condition: Condition) -> str:
@@ -227,6 +242,11 @@ def _schema_type(schema: dict[str, Any]) -> str:
     found = schema.get("type")
     if found is None and "enum" in schema:
         return "one of " + ", ".join(_plain(value) for value in schema["enum"])
+    if found is None and "const" in schema:
+        return json.dumps(schema["const"], ensure_ascii=False)
+    forms = [form for key in ("anyOf", "oneOf") for form in schema.get(key, ()) if isinstance(form, dict)]
+    if found is None and forms:
+        return " or ".join(dict.fromkeys(map(_schema_type, forms)))
     return " or ".join(found) if isinstance(found, list) else str(found or "any")
 
 
@@ -243,6 +263,6 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def _yaml(value: Json | list[dict[str, Json]]) -> str:
-    told: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=88)
+def _yaml(value: Json | list[dict[str, Json]], width: int) -> str:
+    told: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=max(40, width - 1))
     return told.rstrip().removesuffix("\n...")

@@ -16,14 +16,14 @@ from weft.cli.exits import ExitCode
 from weft.cli.interrupts import Interrupts
 from weft.cli.lines import PlainLines, Silence
 from weft.cli.live import LiveDisplay
-from weft.cli.opening import open_runtime, workflow_names
+from weft.cli.opening import documents, open_runtime, workflow_names
 from weft.cli.problems import tell
 from weft.cli.state import State, connections_option, home_option, json_option, pack_option, pass_state
 from weft.cli.terminal import is_live, to_json
 from weft.cli.view import RunView
 from weft.engine.events import Event, RunStarted
 from weft.engine.report import RunReport
-from weft.errors import InvalidInputs, Problem
+from weft.errors import InvalidInputs, Problem, Where
 from weft.plan import Plan
 from weft.runtime import Runtime
 from weft.types import Json, JsonObject
@@ -32,7 +32,7 @@ Display: TypeAlias = LiveDisplay | PlainLines
 
 
 @click.command("run")
-@click.argument("workflow", shell_complete=workflow_names)
+@click.argument("workflow", metavar="WORKFLOW", required=False, shell_complete=workflow_names)
 @click.option("-i", "--input", "pairs", metavar="NAME=VALUE", multiple=True, help="Give one input. May be repeated.")
 @click.option(
     "--inputs",
@@ -47,7 +47,7 @@ Display: TypeAlias = LiveDisplay | PlainLines
 @home_option
 @pass_state
 def command(
-    state: State, *, workflow: str, pairs: tuple[str, ...], file: Path | None, as_json: bool, quiet: bool
+    state: State, *, workflow: str | None, pairs: tuple[str, ...], file: Path | None, as_json: bool, quiet: bool
 ) -> ExitCode:
     """Run WORKFLOW, a path or a name, and watch it until it ends.
 
@@ -57,6 +57,9 @@ def command(
     log = logs.start(state)
     relay = Relay()
     runtime = open_runtime(state, relay.progress)
+    if workflow is None:
+        known = sorted({path.stem for path in documents()} | set(runtime.registry.workflows()))
+        raise click.UsageError(f"Missing argument 'WORKFLOW'. There are: {', '.join(known)}.")
     plan = runtime.compile(runtime.find_workflow(workflow))
     inputs = runtime.inputs(plan, _from_file(file) | _pairs(pairs), text=bool(pairs))
     code = asyncio.run(Session(state, runtime, plan, relay, as_json=as_json, quiet=quiet).run(inputs))
@@ -93,7 +96,7 @@ class Session:
                 with self._display:
                     watched = isinstance(self._display, LiveDisplay)
                     report = await self._runtime.run(self._plan, inputs, self._observe, watched=watched)
-                    self._display.finish([closing.summary(self._view), *self._mails()])
+                    self._display.finish([closing.summary(self._view), *closing.outputs(self._view), *self._mails()])
         self._print(report)
         match report.state:
             case "succeeded":
@@ -159,13 +162,16 @@ def _pairs(pairs: tuple[str, ...]) -> dict[str, Json]:
 def _from_file(file: Path | None) -> dict[str, Json]:
     if file is None:
         return {}
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InvalidInputs(
-            f"The inputs in {str(file)!r} are not JSON: {error}.", remedy="Give one JSON object."
-        ) from None
+        value = json.loads(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    except json.JSONDecodeError as error:
+        where = Where("standard input" if str(file) == "-" else str(file), error.lineno, error.colno)
+        raise InvalidInputs(f"The inputs are not JSON: {error.msg}.", remedy=_ONE_OBJECT, where=where) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise InvalidInputs(f"The inputs in {str(file)!r} are not JSON.", remedy=_ONE_OBJECT) from None
     if not isinstance(value, dict):
-        raise InvalidInputs(f"The inputs in {str(file)!r} are no JSON object.", remedy='Give one: {"name": value}.')
+        raise InvalidInputs(f"The inputs in {str(file)!r} are no JSON object.", remedy=_ONE_OBJECT)
     return value
+
+
+_ONE_OBJECT = 'Give one JSON object, in UTF-8: {"name": "value"}.'

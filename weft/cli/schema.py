@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from weft import manifest, workflow
+from weft.cli import keys
 from weft.cli.terminal import to_json
 
 KINDS = {
@@ -15,7 +16,12 @@ KINDS = {
 
 
 @click.command("schema")
-@click.argument("kind", type=click.Choice(list(KINDS)))
-def command(kind: str) -> None:
-    """Print the JSON Schema of a kind of document, for completion and checks in an editor."""
-    click.echo(to_json(KINDS[kind]()))
+@click.argument("kind", metavar="KIND", type=click.Choice(list(KINDS)))
+@click.option("--markdown", is_flag=True, help="Print tables of all keys instead, as Markdown.")
+def command(kind: str, *, markdown: bool) -> None:
+    """Print the JSON Schema of a kind of document, for completion and checks in an editor.
+
+    KIND is workflow, manifest or connection-type.
+    """
+    schema = KINDS[kind]()
+    click.echo(keys.markdown(schema) if markdown else to_json(schema))

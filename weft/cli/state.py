@@ -23,6 +23,7 @@ class State:
     home: Path | None = None  #: as given by `--home`; None: the default
     packs: tuple[Path, ...] = ()
     connections: Path | None = None
+    beside: frozenset[str] = frozenset()  #: actions of a pack in this directory that is not loaded
 
     def find_home(self) -> Path:
         """Return where state lives, as the runtime finds it; for what must work when the runtime cannot be opened."""

@@ -16,7 +16,7 @@ from weft.cli.opening import WORKSPACE, documents, open_runtime, workflow_names
 from weft.cli.problems import as_json, tell
 from weft.cli.state import State, connections_option, home_option, json_option, pack_option, pass_state
 from weft.cli.terminal import to_json
-from weft.errors import InvalidDocument, NotFound, PackError, Problem
+from weft.errors import InvalidDocument, NotFound, PackError, Problem, Where
 from weft.runtime import Runtime
 from weft.source import Source
 
@@ -30,6 +30,7 @@ class Checked:
     file: Path
     kind: Kind
     problems: Sequence[Problem]
+    missing: bool = False  #: there is no such document
 
 
 @click.command("validate")
@@ -45,11 +46,14 @@ class Checked:
 def command(state: State, names: tuple[str, ...], as_manifest: bool, as_json: bool) -> ExitCode:
     """Check workflows and manifests, and say all that is wrong, with the lines themselves.
 
-    DOCUMENT is a path, or a workflow's name; left out, every workflow in workflows/ is checked.
+    DOCUMENT is a file, a directory of them, or a workflow's name; left out, every workflow in workflows/ is checked.
     """
     checker = Checker(state, as_manifest)
-    found = [checker.check(name) for name in names or _workspace()]
+    files = [file for name in names for file in _within(name)] or _workspace()
+    found = [checker.check(file) for file in files]
     (_print_json if as_json else _print)(found, state)
+    if any(checked.missing for checked in found):
+        return ExitCode.NOT_FOUND
     broken = any(problem.severity == "error" for checked in found for problem in checked.problems)
     return ExitCode.INVALID_DOCUMENT if broken else ExitCode.OK
 
@@ -63,13 +67,15 @@ class Checker:
         self._opened: Runtime | None = None
 
     def check(self, name: str) -> Checked:
-        """Return what is wrong with one document.
+        """Return what is wrong with one document; that it is not there is a problem too.
 
         Raises:
-            NotFound: There is no such document.
             PackError: The packs that workflows need cannot be used.
         """
-        file = Path(name) if Path(name).is_file() else self._runtime().find_workflow(name)
+        try:
+            file = Path(name) if Path(name).is_file() else self._runtime().find_workflow(name)
+        except NotFound as error:
+            return Checked(Path(name), "workflow", error.problems, missing=True)
         try:
             document = source.read_file(file)
         except InvalidDocument as error:
@@ -95,7 +101,9 @@ class Checker:
                     action.load()
                 except PackError as error:
                     return error.problems
-        return ()
+                return ()
+        code = here.parent.parent / "actions" / f"{here.stem}.py"
+        return [_alone(document, here.parent.parent)] if code.is_file() else ()
 
     def _kind(self, file: Path, document: Source) -> Kind:
         value = document.value
@@ -119,6 +127,30 @@ def _kind_by_place(file: Path) -> Kind | None:
     if folders[-1:] == ("manifests",):
         return "manifest"
     return "connection-type" if folders == ("manifests", "connections") else None
+
+
+def _alone(document: Source, pack: Path) -> Problem:
+    """Say that a manifest was not compared with its code: to load that runs it, and nobody has asked for that."""
+    shown = pack.relative_to(Path.cwd()) if pack.is_relative_to(Path.cwd()) else pack
+    return Problem(
+        "not_compared",
+        "The manifest was not compared with its code, because its pack is not loaded.",
+        f"Say `--pack {shown}` too.",
+        Where(document.file),
+        "warning",
+    )
+
+
+def _within(name: str) -> list[str]:
+    """Return the documents of a directory, which may be a pack; a name that is none stands for itself."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return [name]
+    parts = [folder / part for part in ("workflows", "manifests", "manifests/connections") if (folder / part).is_dir()]
+    files = [file for part in parts or [folder] for file in sorted(part.glob("*.yaml"))]
+    if not files:
+        raise NotFound(f"There is no document in {name}.", code="no_documents", remedy="Documents end in .yaml.")
+    return [str(file) for file in files if not file.name.endswith(".layout.yaml")]
 
 
 def _connection_type(document: Source) -> Iterable[Problem]:
