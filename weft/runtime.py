@@ -103,7 +103,6 @@ class Runtime:
             InvalidConnections: The connections file is not one.
         """
         home = home or Path(os.environ.get("WEFT_HOME") or platformdirs.user_data_path("weft"))
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         named = connections or (Path(found) if (found := os.environ.get("WEFT_CONNECTIONS")) else None)
         usual = home / "connections.yaml"
         return cls(
@@ -139,10 +138,11 @@ class Runtime:
             NotFound: There is none; the nearest name is told.
         """
         path = Path(name_or_path)
-        if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if path.suffix in {".yaml", ".yml"} or path.exists():
             if path.is_file():
                 return path
-            raise NotFound(f"There is no file {name_or_path}.", code="unknown_workflow", remedy=self._near(path.stem))
+            what = "is a directory, not a workflow's file" if path.is_dir() else "does not exist"
+            raise NotFound(f"{name_or_path} {what}.", code="unknown_workflow", remedy=self._near(path.stem))
         here = WORKSPACE / f"{name_or_path}.yaml"
         if here.is_file():
             return here
@@ -172,10 +172,12 @@ class Runtime:
         try:
             planned = plan.compile(found.workflow, found.source, self.registry, connections=self.connections.facts)
         except InvalidWorkflow as invalid:
-            raise InvalidWorkflow(problems=found.with_consequences(invalid.problems)) from None
+            problems = (*found.source.warnings, *invalid.problems)
+            raise InvalidWorkflow(problems=found.with_consequences(problems)) from None
+        planned = replace(planned, warnings=(*found.source.warnings, *planned.warnings))
         if found.problems:
             raise InvalidWorkflow(problems=found.with_consequences(planned.warnings))
-        return replace(planned, warnings=(*found.source.warnings, *planned.warnings))
+        return planned
 
     def inputs(self, planned: Plan, given: Mapping[str, Json], *, text: bool = False) -> JsonObject:
         """Check the inputs of a run and fill in their defaults.
@@ -225,6 +227,7 @@ class Runtime:
             raise RuntimeError("the runtime is closed")
         _refuse_unrunnable(planned)
         self._refuse_without_connections(planned)
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         run_id = run_id or new_run_id()
         row = RunRow(run_id, planned.workflow.name, encode(inputs), "null", time.time())
         claim = await self.journal.accept(row)

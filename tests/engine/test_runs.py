@@ -278,7 +278,7 @@ async def test_a_document_with_faults_never_starts(lab):
     lines = [problem.where.line for problem in caught.value.problems]
     assert lines == sorted(lines)
     assert {
-        "unknown_action", "unknown_input", "unknown_name", "later_step", "missing_connection", "unknown_step",
+        "unknown_action", "unknown_input", "unknown_parameter", "later_step", "missing_connection", "unknown_step",
         "two_retries", "needless_delivery",
     } <= set(codes)  # fmt: skip
     by_line = {problem.where.line: problem for problem in caught.value.problems}

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from weft import arguments, expressions, wording
+from weft import expressions, wording
 from weft.errors import ExpressionError, InvalidWorkflow, NotFound, PackError, Problem, Severity, Where
 from weft.expressions import Template
 from weft.manifest import Manifest, Parameter
-from weft.plan.hooks import own_problems
+from weft.plan import given
 from weft.plan.model import Kind, Located, Plan, PlannedStep, Value, ancestors, inside_step, templates
 from weft.plan.references import Visible, fault
 from weft.registry import Action, Registry
 from weft.source import Source
-from weft.types import DocumentPath, Json, JsonObject
+from weft.types import DocumentPath, Json
 from weft.workflow import ErrorSteps, Step, Workflow, seconds
 
 CHILD = "workflow:"
@@ -209,7 +209,7 @@ class _Compiler:
         if wanted is None:
             for key in list(given)[:1]:
                 message = f"{action.id!r} takes no connection."
-                self._problem("needless_connection", message, (*place.at, key[0]), place.name)
+                self._problem("needless_connection", message, (*place.at, key[0]), place.name, remedy="Delete it.")
         elif not given or (step.connection is None and action.load().attempts is None):
             message = f"{action.id!r} needs a connection of type {wanted!r}."
             self._problem("missing_connection", message, place.at, place.name, remedy="Name one: connection: <name>.")
@@ -236,17 +236,19 @@ class _Compiler:
                 f"Connection {connection!r} is of type {facts.type!r}, but the action needs {wanted!r}.",
                 at,
                 name,
+                remedy=f"Name one of type {wanted}.",
             )
 
     def _check_delivery(self, step: Step, place: _Place, action: Action) -> None:
         manifest, at, name = action.manifest, place.at, place.name
         if step.delivery and manifest.effects != "send":
             message = f"{manifest.id!r} has no effect that could happen twice, so a delivery policy says nothing."
-            self._problem("needless_delivery", message, (*at, "delivery"), name)
+            self._problem("needless_delivery", message, (*at, "delivery"), name, remedy="Delete it.")
         if step.retry is None:
             return
         if manifest.retry == "never":
-            self._problem("never_retried", f"{manifest.id!r} must not be tried again by a retry.", (*at, "retry"), name)
+            message = f"{manifest.id!r} must not be tried again by a retry."
+            self._problem("never_retried", message, (*at, "retry"), name, remedy="Delete 'retry'.")
         if action.load().attempts is not None and "num_retries" in step.arguments:
             message, remedy = "Both num_retries and retry are given.", "Keep one of them."
             self._problem("two_retries", message, (*at, "retry"), name, remedy=remedy)
@@ -254,25 +256,21 @@ class _Compiler:
     # ---- arguments
     def _arguments(self, step: Step, place: _Place, action: Action | None) -> dict[str, Value]:
         declared = {} if action is None else {each.name: each for each in action.manifest.all_parameters}
-        given: dict[str, Value] = {}
-        constants: JsonObject = {}
+        planned: dict[str, Value] = {}
         for key, value in step.arguments.items():
             parameter = declared.get(key)
             escape = None if parameter is None else self._escape(parameter, declared, step.arguments)
-            before = len(self.problems)
-            given[key] = self._at(value, ("with", key), place, escape=escape)
-            found = next(templates(given[key]), None)
+            planned[key] = self._at(value, ("with", key), place, escape=escape)
+            found = next(templates(planned[key]), None)
             if found is not None and parameter is not None and parameter.literal:
                 self.problems.append(
                     Problem("not_literal", f"{key!r} takes no expressions.", "Write the value itself.", found.where())
                 )
             if found is not None and parameter is not None and parameter.escape_when is not None:
                 self._check_known_now(parameter.escape_when.parameter, key, step, place)
-            if found is None and len(self.problems) == before:
-                constants[key] = value
         if action is not None:
-            self._check_arguments(action, step, place, constants)
-        return given
+            self._check_arguments(action, step, place)
+        return planned
 
     @staticmethod
     def _escape(
@@ -295,18 +293,12 @@ class _Compiler:
             at = (*place.at, "with", decides)
             self._problem("not_literal", message, at, place.name, remedy="Write the value itself.")
 
-    def _check_arguments(self, action: Action, step: Step, place: _Place, constants: JsonObject) -> None:
-        unknown = step.arguments.keys() - constants.keys()
-        problems = arguments.check(action.manifest.all_parameters, step.arguments, unknown=unknown)
-        if not any(problem.severity == "error" for problem in problems):
-            try:
-                problems += own_problems(action, constants)
-            except PackError as error:
-                problems += error.problems
-        for problem in problems:
+    def _check_arguments(self, action: Action, step: Step, place: _Place) -> None:
+        for problem in given.problems(action, step.arguments):
             path = wording.path_of(problem.where.field or "")
             if path and path[0] in step.arguments:
-                found = self.source.where((*place.at, "with", *path), key=problem.code == "unknown_name")
+                of_key = problem.code in ("unknown_parameter", "unknown_key", "requires", "excludes")
+                found = self.source.where((*place.at, "with", *path), key=of_key)
             else:
                 found = self.source.where((*place.at, "with" if step.arguments else "uses"), key=True)
             field = f"with.{problem.where.field}" if problem.where.field else "with"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from weft import wording
-from weft.errors import Problem
+from weft.errors import Problem, Severity
 from weft.manifest import Manifest
 from weft.types import Json
 from weft.workflow import Workflow
@@ -35,7 +35,7 @@ def fault(path: Path, visible: Visible, workflow: Workflow) -> Problem | None:
         if visible.loop:
             return None
         message = f"{root!r} exists only in what a `for_each` repeats, not in its own `if` and `on_error`."
-        return Problem("unknown_name", message)
+        return Problem("unknown_name", message, "Give the step `for_each`, or use `inputs` or `steps`.")
     if root not in visible.roots:
         names = (*visible.roots, *(("item", "index") if visible.loop else ()))
         return _missing(root, names, "name", "unknown_name")
@@ -59,7 +59,7 @@ def _step_fault(step: str, rest: Path, visible: Visible) -> Problem | None:
                 f"Step {step!r} has not run when this is evaluated.",
                 f"Let this step, or the group around it, need it (needs: [{step}]), or move it below.",
             )
-        return _missing(step, visible.steps, "step before this one", "unknown_step")
+        return _missing(step, visible.steps, "step", "unknown_step", "before this one")
     if rest and rest[0] not in STEP_NAMES:
         return Problem(
             "unknown_name",
@@ -84,10 +84,15 @@ def _schema_fault(schema: Json, path: Path, step: str) -> Problem | None:
         if not isinstance(properties, dict):
             return None
         if part not in properties:
-            if schema.get("additionalProperties", True) is not False:
+            closed = schema.get("additionalProperties", True) is False
+            meant = wording.meant(part, properties)
+            if not closed and meant is None:
                 return None
             before = wording.field(("steps", step, "output", *path[:i]))
-            return _missing(part, properties, f"member of {before}:", "unknown_output")
+            severity: Severity = "error" if closed else "warning"
+            said = "has no" if closed else "is not known to have"
+            listed = f"There are: {', '.join(list(properties)[:8])}."
+            return Problem("unknown_output", f"{before} {said} {part!r}.", meant or listed, severity=severity)
         schema = properties[part]
     return None
 
@@ -97,7 +102,7 @@ def _member(rest: Path, known: Iterable[str], what: str, code: str) -> Problem |
     return None if not rest or rest[0] in names else _missing(str(rest[0]), names, what, code)
 
 
-def _missing(name: str, known: Iterable[str], what: str, code: str) -> Problem:
+def _missing(name: str, known: Iterable[str], what: str, code: str, which: str = "") -> Problem:
     names = list(known)
     listed = f"There are: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}." if names else "There are none."
-    return Problem(code, f"There is no {what} {name!r}.", wording.meant(name, names) or listed)
+    return Problem(code, f"There is no {what} {name!r}{which and ' '}{which}.", wording.meant(name, names) or listed)
