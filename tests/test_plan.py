@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weft import packs, plan, source, workflow
+from weft import packs, plan, source, structure
 from weft.errors import InvalidWorkflow
 from weft.plan import ConnectionFacts
 from weft.registry import Registry
@@ -25,7 +25,7 @@ def registry():
 def compiled(registry):
     def compile_(text, **options):
         document = source.read(textwrap.dedent(text), "lab.yaml")
-        return plan.compile(workflow.load(document), document, registry, **options)
+        return plan.compile(structure.load(document), document, registry, **options)
 
     return compile_
 
@@ -240,7 +240,7 @@ def test_a_module_that_cannot_be_imported_is_a_problem_at_the_step(tmp_path, fau
     registry = Registry([packs.read(tmp_path, "broken", packs.package_of(tmp_path))])
     document = source.read("name: a\nsteps:\n  - {id: e, uses: broken}\n", "lab.yaml")
     with pytest.raises(InvalidWorkflow) as caught:
-        plan.compile(workflow.load(document), document, registry)
+        plan.compile(structure.load(document), document, registry)
 
     problem = caught.value.problem
     assert (problem.where.file, problem.where.line, problem.where.step) == ("lab.yaml", 3, "e")
@@ -258,7 +258,7 @@ def test_a_difference_of_code_and_manifest_is_placed_at_the_step(tmp_path):
     registry = Registry([packs.read(tmp_path, "drifted", packs.package_of(tmp_path))])
     document = source.read("name: a\nsteps:\n  - {id: e, uses: drifted}\n", "lab.yaml")
     with pytest.raises(InvalidWorkflow) as caught:
-        plan.compile(workflow.load(document), document, registry)
+        plan.compile(structure.load(document), document, registry)
 
     problem = caught.value.problem
     assert (problem.where.file, problem.where.line) == ("lab.yaml", 3)
@@ -276,7 +276,7 @@ def mail(core_registry, arguments):
             with: {{to: [me@example.com], subject: s, body: "<b>{{{{ inputs.x }}}}</b>", {arguments}}}
         """
     document = source.read(textwrap.dedent(text), "lab.yaml")
-    return plan.compile(workflow.load(document), document, core_registry)
+    return plan.compile(structure.load(document), document, core_registry)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_an_action_with_providers_may_be_given_connections_by_provider_alone(cor
         ),
         "lab.yaml",
     )
-    made = plan.compile(workflow.load(document), document, core_registry)
+    made = plan.compile(structure.load(document), document, core_registry)
 
     assert (made.steps[0].connection, made.steps[0].connections) == (None, {"openai": "one"})
 

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from weft import publishing, validation, wording
-from weft.errors import InvalidManifest
+from weft.errors import InvalidManifest, Problem
+from weft.mending import M, Mending
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject, Name
 from weft.validation import Findings
@@ -238,7 +239,7 @@ def load(source: Source) -> Manifest:
     Raises:
         InvalidManifest: It breaks rules; carries every problem with its place.
     """
-    return validation.document(Manifest, source, InvalidManifest, _check_manifest)
+    return _load(Manifest, source, _check_manifest)
 
 
 def load_connection_type(source: Source) -> ConnectionType:
@@ -247,7 +248,61 @@ def load_connection_type(source: Source) -> ConnectionType:
     Raises:
         InvalidManifest: It breaks rules; carries every problem with its place.
     """
-    return validation.document(ConnectionType, source, InvalidManifest, _check_connection_type)
+    return _load(ConnectionType, source, _check_connection_type)
+
+
+def _load(model: type[M], source: Source, rules: Callable[[M, Findings], None]) -> M:
+    """Return a document's model, or tell its faults of form together with the rules that it breaks besides."""
+    try:
+        return validation.document(model, source, InvalidManifest, rules)
+    except InvalidManifest as invalid:
+        problems = invalid.problems
+    mending = _Mending(model, source)
+    built = mending.built(InvalidManifest)
+    findings = Findings(mending.source)
+    if built is not None:
+        rules(built, findings)
+    own = [problem for problem in findings.problems if not mending.brought_about(problem, problems)]
+    raise InvalidManifest(problems=validation.in_order([*problems, *own]))
+
+
+class _Mending(Mending[M]):
+    """A manifest or connection type that is being mended; its items are the parameters."""
+
+    NAME = "name"
+    NEUTRAL: ClassVar = {
+        **dict.fromkeys(("title", "purpose", "description", "category", "icon"), "-"),
+        "id": "unnamed",
+        "version": 1,
+        "effects": "none",
+        "retry": "never",
+        "parameters": {},
+        "fields": [],
+        "type": list(get_args(Type)),
+        "widget": "json",
+        "output": {"schema": {}, "example": None},
+        "schema": {},
+        "example": None,
+    }
+    CONSEQUENCES = frozenset({"widget", "escape", "options", "unknown_property", "unknown_key"})
+    """What is found in a parameter from which something was taken out may be found because it was taken out."""
+
+    def item(self, path: DocumentPath) -> DocumentPath:
+        depth = 3 if path[:1] == ("parameters",) else 2
+        inside = path[:1] in (("parameters",), ("fields",)) and len(path) >= depth and isinstance(path[depth - 1], int)
+        return path[:depth] if inside else ()
+
+    def loses(self, path: DocumentPath) -> bool:
+        return path[0] in ("parameters", "fields") and not self.item(path)
+
+    def brought_about(self, problem: Problem, told: Sequence[Problem]) -> bool:
+        """Return whether a rule may be broken only because of what has been mended."""
+        if any(other.where == problem.where and other.code != problem.code for other in told):
+            return True  # this place has been told already
+        if problem.code == "unknown_parameter":
+            return bool(self.lost)
+        item = self.item(wording.path_of(problem.where.field or ""))
+        return problem.code in self.CONSEQUENCES and item in self.items
 
 
 def json_schema() -> JsonObject:

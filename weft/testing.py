@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from weft import arguments, packs, plan, source, workflow
+from weft import arguments, packs, plan, source, structure
 from weft.errors import InvalidArguments, Problem, WeftError
 from weft.registry import Action, Pack, Registry
 from weft.sdk import ActionContext
@@ -108,7 +108,7 @@ def _without_example(action: Action) -> Iterator[Problem]:
 def _workflow_problems(name: str, file: Path, registry: Registry) -> Iterator[Problem]:
     try:
         text = source.read_file(file)
-        document = workflow.load(text)
+        document = structure.load(text)
         plan.compile(document, text, registry)
     except WeftError as error:
         yield from error.problems

@@ -98,23 +98,26 @@ def document(model: type[M], source: Source, error: type[InvalidDocument], rules
         built = build(model, source, error)
         rules(built, findings)
     except InvalidDocument as invalid:
-        raise error(problems=_in_order([*pasted, *invalid.problems])) from None
+        raise error(problems=in_order([*pasted, *invalid.problems])) from None
     if problems := [*pasted, *findings.problems]:
-        raise error(problems=_in_order(problems))
+        raise error(problems=in_order(problems))
     return built
 
 
-def _in_order(problems: Iterable[Problem]) -> list[Problem]:
-    return sorted(map(_masked, problems), key=lambda problem: (problem.where.line or 0, problem.where.column or 0))
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems in the order of their document, each once, and none that repeats a credential."""
+    return sorted(
+        dict.fromkeys(map(_masked, problems)), key=lambda problem: (problem.where.line or 0, problem.where.column or 0)
+    )
 
 
 def _masked(problem: Problem) -> Problem:
     """Return a problem that repeats no credential: one may stand in a key, or in a name that a message quotes."""
-    message, remedy, name = (
-        PATTERNS.sub(MASK, text or "") for text in (problem.message, problem.remedy, problem.where.field)
+    where = problem.where
+    message, remedy, field, step = (
+        text and PATTERNS.sub(MASK, text) for text in (problem.message, problem.remedy, where.field, where.step)
     )
-    where = replace(problem.where, field=name or None)
-    return replace(problem, message=message, remedy=remedy or None, where=where)
+    return replace(problem, message=message or "", remedy=remedy, where=replace(where, field=field, step=step))
 
 
 def credentials(source: Source) -> list[Problem]:
@@ -189,7 +192,7 @@ class _Translator:
         faults = _faults([(error, error["loc"]) for error in errors], self.value, ())
         meant = {(*fault.path[:-1], self.meant(fault.path)) for fault in faults if fault.kind == "extra_forbidden"}
         told = (fault for fault in faults if not (fault.kind == "missing" and fault.path in meant))  # it is misspelt
-        return _in_order(self.problem(fault) for fault in told)
+        return in_order(self.problem(fault) for fault in told)
 
     def problem(self, fault: _Fault) -> Problem:
         error, path = fault.errors[0], fault.path

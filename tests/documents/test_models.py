@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
-from weft import manifest, source, workflow
+from weft import manifest, source, structure, validation, workflow
 from weft.errors import InvalidDocument, InvalidManifest, InvalidWorkflow, Problem
-from weft.types import JsonObject
+from weft.types import DocumentPath, JsonObject
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
@@ -203,7 +206,7 @@ def changed(text: str, *changes: tuple[str, str]) -> str:
 
 def test_example_workflow() -> None:
     """The example of the design is read as it stands."""
-    loaded = workflow.load(source.read(WORKFLOW, "w.yaml"))
+    loaded = structure.load(source.read(WORKFLOW, "w.yaml"))
 
     assert loaded.name == "email-results"
     assert loaded.on.schedule[0].timezone == "Europe/Zurich"
@@ -213,7 +216,7 @@ def test_example_workflow() -> None:
 
 def test_whole_language() -> None:
     """Every key of the language is read."""
-    loaded = workflow.load(source.read(WHOLE_LANGUAGE, "w.yaml"))
+    loaded = structure.load(source.read(WHOLE_LANGUAGE, "w.yaml"))
 
     each, send = loaded.steps[1:3]
     assert each.retry is not None
@@ -325,7 +328,7 @@ BROKEN_WORKFLOWS: list[tuple[str, str, str, tuple[int, int], str]] = [
 )
 def test_rules_of_workflows(text: str, code: str, place: tuple[int, int], part: str) -> None:
     """Each broken rule is one problem with its place, what is wrong and what to do."""
-    problems = problems_of(workflow.load, InvalidWorkflow, text)
+    problems = problems_of(structure.load, InvalidWorkflow, text)
 
     assert [problem.code for problem in problems] == [code]
     assert (problems[0].where.line, problems[0].where.column) == place
@@ -336,14 +339,14 @@ def test_siblings_of_groups_may_share_ids() -> None:
     """Steps in groups side by side may have the same id: their paths differ."""
     text = STEPS + "".join(f"  - id: g{n}\n    steps: [{{id: a, uses: b}}]\n" for n in range(2))
 
-    assert len(workflow.load(source.read(text, "w.yaml")).steps) == 2
+    assert len(structure.load(source.read(text, "w.yaml")).steps) == 2
 
 
 def test_credential_in_a_comment_is_refused_and_not_shown() -> None:
     """A pasted credential is refused wherever it stands, and no message repeats it."""
     for key in ("ghp_" + "a1B2" * 9, "sk-" + "a1b2" * 6):
         places = [f"  - {{id: {key}, uses: b}}  # {key}", f"  - {{id: {key}, uses: b, needs: [{key}]}}"]
-        problems = problems_of(workflow.load, InvalidWorkflow, STEPS + "\n".join(places) + f"\n{key}: 1\n")
+        problems = problems_of(structure.load, InvalidWorkflow, STEPS + "\n".join(places) + f"\n{key}: 1\n")
         credentials = [(item.where.line, item.where.column) for item in problems if item.code == "credential"]
 
         assert credentials == [(3, 10), (3, 24 + len(key)), (4, 10), (4, 29 + len(key)), (5, 1)]
@@ -354,14 +357,14 @@ def test_word_that_looks_like_a_credential_is_read() -> None:
     """A long word is no credential because `sk-` stands inside it."""
     text = STEPS + "  - {id: a, uses: b, with: {url: https://x.example/task-list-of-a-very-long-name}}\n"
 
-    assert workflow.load(source.read(text, "w.yaml"))
+    assert structure.load(source.read(text, "w.yaml"))
 
 
 def test_problems_name_their_step() -> None:
     """A problem inside a step names it by the ids that lead there, whether the form is wrong or a rule is broken."""
     text = STEPS + "  - id: g\n    steps:\n      - {id: a, uses: b, timeout: 5, with: {messages: [{id: m}]}}\n"
-    form = problems_of(workflow.load, InvalidWorkflow, text)
-    rule = problems_of(workflow.load, InvalidWorkflow, text.replace("timeout: 5", "max_parallel: 5"))
+    form = problems_of(structure.load, InvalidWorkflow, text)
+    rule = problems_of(structure.load, InvalidWorkflow, text.replace("timeout: 5", "max_parallel: 5"))
 
     assert [(problem.where.step, problem.where.field) for problem in (*form, *rule)] == [
         ("g/a", "timeout"),
@@ -372,7 +375,7 @@ def test_problems_name_their_step() -> None:
 def test_all_problems_in_the_order_of_the_document() -> None:
     """A document's problems come all at once, from its top to its end."""
     text = "name: x\nsteps:\n  - {id: a}\n  - {id: a, uses: b, needs: [z]}\non: {schedule: [{every: 1h, timezone: Mars}]}\n"
-    problems = problems_of(workflow.load, InvalidWorkflow, text)
+    problems = problems_of(structure.load, InvalidWorkflow, text)
 
     assert [problem.code for problem in problems] == ["exactly_one", "duplicate_id", "unknown_step", "timezone"]
 
@@ -455,6 +458,80 @@ def test_rules_of_connection_types(old: str, new: str, code: str, field: str) ->
     (problem,) = problems_of(manifest.load_connection_type, InvalidManifest, changed(CONNECTION_TYPE, (old, new)))
 
     assert (problem.code, problem.where.field) == (code, field)
+
+
+def test_faults_of_form_do_not_hide_broken_rules_of_a_manifest() -> None:
+    """A misspelt key, wrong values and broken rules are told together, in the order of the document."""
+    text = changed(
+        MANIFEST,
+        ("min_length: 1\n", "min_lenght: 200\n"),
+        ("type: [integer, string]", "type: integr"),
+        ("minimum: 1\n", "minimum: 10\n"),
+        ("excludes: [tags]", "excludes: [tgas]"),
+        ("description: Who says it.", "descripton: Who says it."),
+        ("widget: select", "widget: slider"),
+        ("example: {said: HELLO}", "example: {}"),
+    )
+
+    assert [(problem.code, problem.where.field) for problem in problems_of(manifest.load, InvalidManifest, text)] == [
+        ("unknown_key", "parameters.basic[0].min_lenght"),
+        ("empty_range", "parameters.basic[0].min_length"),
+        ("invalid_choice", "parameters.basic[1].type"),
+        ("empty_range", "parameters.basic[1].minimum"),
+        ("unknown_key", "parameters.advanced[0].descripton"),
+        ("widget", "parameters.advanced[0].widget"),
+        ("unknown_parameter", "parameters.advanced[0].excludes[0]"),
+        ("missing", "output.example.said"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "load"),
+    [
+        pytest.param(MANIFEST, manifest.Manifest, manifest.load, id="manifest"),
+        pytest.param(CONNECTION_TYPE, manifest.ConnectionType, manifest.load_connection_type, id="connection-type"),
+    ],
+)
+def test_what_only_follows_from_a_fault_of_form_is_not_told(text: str, model: Any, load: Any) -> None:
+    """Whatever is missing or of a wrong type in a sound document, no rule is said to be broken besides."""
+    sound = yaml.safe_load(text)
+    faulty = 0
+    for path in parts(sound):
+        for change in ("delete", 7.5, [[1]], {"q": 1}, None):
+            document = source.read(yaml.safe_dump(with_change(sound, path, change), sort_keys=False), "d.yaml")
+            form = raised(validation.build, model, document, InvalidManifest)
+            if form:
+                assert raised(load, document) == form, (path, change)
+                faulty += 1
+    assert faulty > 50
+
+
+def raised(function: Callable[..., object], *arguments: Any) -> tuple[Problem, ...]:
+    try:
+        function(*arguments)
+    except InvalidDocument as invalid:
+        return invalid.problems
+    return ()
+
+
+def parts(value: Any, path: DocumentPath = ()) -> Iterator[DocumentPath]:
+    """The paths of all that a document holds, schemas aside: what they may hold is no matter of form."""
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        if key != "schema":
+            yield from parts(part, (*path, key))
+
+
+def with_change(value: Any, path: DocumentPath, change: Any) -> Any:
+    changed = copy.deepcopy(value)
+    holder = changed
+    for part in path[:-1]:
+        holder = holder[part]
+    if change == "delete":
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = change
+    return changed
 
 
 # -- the published schemas

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from weft import arguments, manifest, plan, source, workflow
+from weft import arguments, manifest, plan, source, structure
 from weft.errors import Problem
 from weft.manifest import Parameter, Widget
 from weft.registry import Registry
@@ -78,7 +78,7 @@ def test_a_connection_type_reads_well(path: Path) -> None:
 def test_a_workflow_compiles(path: Path, core_registry: Registry) -> None:
     """An example workflow is named like its file, described, switched off, and compiles without a warning."""
     text = source.read_file(path)
-    document = workflow.load(text)
+    document = structure.load(text)
     assert document.name == path.stem
     assert_sentence(document.description)
     assert not document.enabled

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from weft import source
+from weft.errors import Problem, Where
 from weft.survey import survey
 
 
@@ -61,6 +62,30 @@ def test_a_step_that_cannot_be_read_keeps_its_name_for_others():
 
     assert told(found) == [("wrong_type", 3)]
     assert [step.id for step in found.workflow.steps] == ["a", "b"]
+
+
+def test_faults_inside_each_other_s_list_are_told_together():
+    """An item that cannot be read does not keep the faults of its neighbours from being told."""
+    found = surveyed("name: w\non: {schedule: [1, {crno: 0 8 * * *, timezone: UTC}]}\nsteps: [{id: a, uses: echo}]\n")
+
+    assert told(found) == [("wrong_type", 2), ("unknown_key", 2)]
+
+
+def test_steps_without_names_do_not_take_each_other_s():
+    """Two steps that cannot be read are two faults, wherever they stand."""
+    found = surveyed("name: w\nsteps:\n  - 1\n  - id: b\n    uses: echo\n    on_error: {steps: [2]}\n")
+
+    assert told(found) == [("wrong_type", 3), ("wrong_type", 6)]
+
+
+def test_no_problem_repeats_a_credential():
+    """A credential is shown neither by the rules that are judged after mending nor by what is found later."""
+    key = "sk-" + "a1b2c3d4e5" * 3
+    found = surveyed(f"name: w\nsteps:\n  - {{id: a, usse: echo}}\n  - {{id: b, uses: echo, needs: [{key}]}}\n")
+    later = Problem("unknown_action", f"There is no action {key!r}.", where=Where("w.yaml", 4, 1, step=key))
+
+    assert told(found) == [("unknown_key", 3), ("credential", 4), ("unknown_step", 4)]
+    assert key not in repr(found.with_consequences([later]))
 
 
 @pytest.mark.parametrize("text", ["[1]", "name: w", "name: w\nsteps: 1", "name: w\nsteps: []", "steps: [1]", "{}"])

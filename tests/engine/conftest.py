@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from weft import packs, plan, source, workflow
+from weft import packs, plan, source, structure
 from weft.connections import Connections, Environment
 from weft.engine.events import Event, Observer
 from weft.engine.interpreter import RunFacts
@@ -54,7 +54,7 @@ class Lab:
 
     def plan(self, text: str) -> Plan:
         document = source.read(textwrap.dedent(text), "lab.yaml")
-        return plan.compile(workflow.load(document), document, self.registry)
+        return plan.compile(structure.load(document), document, self.registry)
 
     async def run(self, text: str | Plan, inputs: Mapping[str, Any] | None = None, run_id: str = "") -> RunReport:
         """Run a document to its end."""

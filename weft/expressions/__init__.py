@@ -5,11 +5,21 @@
 
 Values in scope are JSON and are data: they are never read as templates. `docs/expressions.md` lists all that an
 expression may use; the modules, lowest first: `limits`, `values`, `operators`, `predicates`, `methods`, `instants`,
-`sequences`, `filters`, `syntax`, `names`, `evaluator`, `statements`, `template`.
+`sequences`, `filters`, `mistakes`, `syntax`, `names`, `evaluator`, `statements`, `dollars`, `template`.
 """
 
+from weft.expressions.dollars import Suspicion, suspicious
 from weft.expressions.limits import Limits
 from weft.expressions.names import Reference
 from weft.expressions.template import Template, compile, compile_condition, has_expression  # noqa: A004 (as in `re`)
 
-__all__ = ["Limits", "Reference", "Template", "compile", "compile_condition", "has_expression"]
+__all__ = [
+    "Limits",
+    "Reference",
+    "Suspicion",
+    "Template",
+    "compile",
+    "compile_condition",
+    "has_expression",
+    "suspicious",
+]

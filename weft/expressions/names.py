@@ -93,7 +93,9 @@ class Names:
             self._asked.add((base.name, *(step.key for step in steps)))
 
     def _hint(self, base: nodes.Name, steps: list[Step]) -> str | None:
-        """Return how to write a name with `-`, when the last part of a path looks like the begin of one."""
+        """Return how to write a constant, or a name with `-` when the last part of a path looks like its begin."""
+        if base.name in values.SPELLINGS:
+            return f"Write `{values.SPELLINGS[base.name]}`."
         if not steps or self._origin.text[steps[-1].offset] != ".":
             return None
         joined = self._origin.joined(steps[-1].place)
@@ -137,6 +139,8 @@ def unknown(origin: Origin, name: str, offset: int, names: dict[str, Any]) -> Ex
     """Return the error for a name that the scope does not have."""
     if origin.hyphen_before(offset):
         remedy = "A '-' between names subtracts; a name with '-' is written in brackets: `steps['my-step']`."
+    elif name in values.SPELLINGS:
+        remedy = f"Write `{values.SPELLINGS[name]}`."
     elif near := values.nearest(name, names):
         remedy = f"Did you mean {near!r}?"
     else:

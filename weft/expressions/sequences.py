@@ -254,7 +254,8 @@ def named(what: Literal["filter", "test"], name: Any, *, written: bool = False) 
     table: dict[str, Filter] = FILTERS if what == "filter" else PREDICATES
     function = table.get(name) if type(name) is str else None
     if function is None:
-        near = values.nearest(name, table)
+        near = values.SPELLINGS.get(name) if what == "test" and type(name) is str else None
+        near = near or values.nearest(name, table)
         raise Fault(
             f"no {what} is called {name!r}" if written else f"there is no such {what}",
             f"Did you mean {near!r}?" if near else f"There are {', '.join(sorted(table))}.",

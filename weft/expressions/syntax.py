@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, Never, cast
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
-from jinja2.lexer import Lexer, Token, TokenStream, operators
+from jinja2.lexer import TOKEN_EOF, Lexer, Token, TokenStream, operators
 from jinja2.parser import Parser
 
 from weft.errors import ExpressionError, ExpressionLimit, Where
+from weft.expressions import mistakes
 from weft.expressions.limits import Fault, LimitFault, Limits
 
 _REFUSED_TAGS = frozenset(
@@ -43,13 +45,23 @@ class Origin:
         where, shown = Where(), ""
         if offset is not None:
             offset = min(max(offset, 0), len(self.text))
-            before = self.text[:offset]
-            where = Where(line=before.count("\n") + 1, column=offset - before.rfind("\n"))
-            shown = f"In `{self._around(offset)}`: "
+            where = self.where(offset)
+            around = self._around(offset)
+            shown = f"In `{around}`: " if around else ""
         message = fault.message if shown else fault.message[:1].upper() + fault.message[1:]
         error = kind(f"{shown}{message}.", remedy=fault.remedy, where=where, code=fault.code)
         error.offset = offset
         return error
+
+    def where(self, offset: int) -> Where:
+        """Return line and column of the character `offset`."""
+        before = self.text[:offset]
+        return Where(line=before.count("\n") + 1, column=offset - before.rfind("\n"))
+
+    def opened(self, begin: int, closing: str) -> None:
+        """Note that an expression begins; its end is the next `closing` until it is known better."""
+        end = self.text.find(closing, begin)
+        self.spans.append((begin, len(self.text) if end < 0 else end + len(closing)))
 
     def _around(self, offset: int) -> str:
         """Return the expression that holds the character, shortened around it."""
@@ -82,26 +94,46 @@ class Origin:
 
 
 class _Parser(Parser):
-    """Refuses, at its place, every statement but `if`, `for` and `set`."""
+    """Refuses, at its place, every statement but `if`, `for` and `set`, and tells in our words what is not closed."""
+
+    def __init__(self, origin: Origin, state: str | None) -> None:
+        super().__init__(cast(Any, _Tokens(origin)), origin.text, state=state)
+        self._origin = origin
+        self._open: list[Token] = []  # names of the statements that have begun
 
     def parse_statement(self) -> nodes.Node | list[nodes.Node]:
         token = self.stream.current
         if token.type == "name" and token.value in _REFUSED_TAGS:
-            raise _NotAvailable(f"'{token.value}' is not available in expressions", token.lineno)
-        return super().parse_statement()
+            self._refuse(f"'{token.value}' is not available in expressions", token.lineno)
+        self._open.append(token)
+        statement = super().parse_statement()
+        self._open.pop()
+        return statement
 
     def parse_set(self) -> nodes.Assign | nodes.AssignBlock:
         start = self.stream.current.lineno
         statement = super().parse_set()
         if isinstance(statement, nodes.AssignBlock):
-            raise _NotAvailable("'set' needs a value: `{% set name = … %}`; 'endset' is not available", start)
+            self._refuse_block(start)
         if not isinstance(statement.target, nodes.Name):
-            raise _NotAvailable("'set' sets one name: `{% set name = … %}`", start)
+            self._refuse("'set' sets one name: `{% set name = … %}`", start)
         return statement
 
+    def fail_eof(self, end_tokens: tuple[str, ...] | None = None, lineno: int | None = None) -> Never:
+        tag = self._open[-1]
+        if tag.value == "set":
+            self._refuse_block(tag.lineno)
+        raise self._origin.error(mistakes.unclosed(tag.value), tag.lineno)
 
-class _NotAvailable(TemplateSyntaxError):
-    pass
+    def fail_unknown_tag(self, name: str, lineno: int | None = None) -> Never:
+        inner = self._open[-2].value if len(self._open) > 1 else None
+        raise self._origin.error(mistakes.unknown_tag(name, inner), lineno)
+
+    def _refuse_block(self, offset: int) -> Never:
+        self._refuse("'set' needs a value: `{% set name = … %}`; 'endset' is not available", offset)
+
+    def _refuse(self, message: str, offset: int) -> Never:
+        raise self._origin.error(Fault(message, mistakes.TAGS, code="expression_not_allowed"), offset)
 
 
 _LEXER: Final = Lexer(Environment(keep_trailing_newline=True))  # noqa: S701 (nothing is rendered by it)
@@ -129,7 +161,7 @@ def _tokens(origin: Origin, state: str | None) -> Iterator[Token]:
         if kind == "operator":
             yield Token(offset, operators[text], text)
         elif kind == "name" and not text.isidentifier():
-            raise TemplateSyntaxError(f"{text[:40]!r} is not a name", offset)
+            raise TemplateSyntaxError("", offset)
         elif kind == "string":
             yield Token(offset, kind, _unescaped(text[1:-1]))
         elif kind == "integer":
@@ -138,6 +170,7 @@ def _tokens(origin: Origin, state: str | None) -> Iterator[Token]:
             yield Token(offset, kind, cast(Any, float(text.replace("_", ""))))
         else:
             yield Token(offset, kind, text)
+    yield Token(len(origin.text), TOKEN_EOF, "")
 
 
 def _raw_tokens(origin: Origin, state: str | None) -> Iterator[tuple[int, str, str]]:
@@ -151,12 +184,12 @@ def _raw_tokens(origin: Origin, state: str | None) -> Iterator[tuple[int, str, s
             begin = source.index(value, end)  # what lies between is white space that `-` cuts off
             end = begin + len(value)
             if kind in ("variable_begin", "block_begin"):
-                origin.spans.append((place[begin], len(text)))
+                origin.opened(place[begin], "}}" if kind == "variable_begin" else "%}")
             elif kind in ("variable_end", "block_end"):
                 origin.spans[-1] = (origin.spans[-1][0], place[end])
             yield place[begin], kind, text[place[begin] : place[end]] if kind == "data" else value
-    except TemplateSyntaxError as error:
-        raise TemplateSyntaxError(error.message or "it cannot be read", place[end]) from None
+    except TemplateSyntaxError:
+        raise TemplateSyntaxError("", place[end]) from None
 
 
 def _unescaped(text: str) -> str:
@@ -191,11 +224,8 @@ def parse(origin: Origin, limits: Limits, *, bare: bool = False) -> nodes.Templa
     try:
         tree = _read(origin, bare)
         _measure(origin, tree, limits)
-    except _NotAvailable as error:
-        allowed = "Available are `{{ … }}`, `if`, `for`, `set name = …`, `raw` and comments."
-        raise origin.error(Fault(error.message or "", allowed, code="expression_not_allowed"), error.lineno) from None
     except TemplateSyntaxError as error:
-        raise origin.error(_syntax_fault(error), error.lineno) from None
+        raise origin.error(*mistakes.explain(origin.text, _readable(origin.text, bare), error.lineno)) from None
     except RecursionError:
         raise origin.error(LimitFault("depth", f"it is nested deeper than {limits.depth}"), 0) from None
     except LimitFault as fault:
@@ -204,13 +234,13 @@ def parse(origin: Origin, limits: Limits, *, bare: bool = False) -> nodes.Templa
 
 
 def _read(origin: Origin, bare: bool) -> nodes.Template:
-    parser = _Parser(cast(Any, _Tokens(origin)), origin.text, state="variable" if bare else None)
+    parser = _Parser(origin, "variable" if bare else None)
     if not bare:
         return nodes.Template(parser.subparse(), lineno=0)
     origin.spans[:] = [(0, len(origin.text))]
     expression = parser.parse_expression()
     if not parser.stream.eos:
-        parser.fail("one expression was expected, and more follows")
+        parser.fail("")
     return nodes.Template([nodes.Output([expression], lineno=0)], lineno=0)
 
 
@@ -227,13 +257,13 @@ def _measure(origin: Origin, tree: nodes.Template, limits: Limits) -> None:
         todo.extend((child, depth + 1) for child in node.iter_child_nodes())
 
 
-def _syntax_fault(error: TemplateSyntaxError) -> Fault:
-    message = (error.message or "it cannot be read").rstrip(".").replace("Jinja", "the template")
-    if "unexpected end of template" in message.lower() or "end of print statement" in message:
-        remedy = "Close the expression with `}}`; to write `{{` as text, put it between `{% raw %}` and `{% endraw %}`."
-    else:
-        remedy = None
-    return Fault(message[:1].lower() + message[1:], remedy, code="expression_syntax")
+def _readable(text: str, bare: bool) -> list[mistakes.RawToken]:
+    """Return the tokens of a text up to what is none."""
+    origin = Origin(text, [(0, len(text))] if bare else [])
+    found: list[mistakes.RawToken] = []
+    with suppress(TemplateSyntaxError):
+        found.extend(token for token in _raw_tokens(origin, "variable" if bare else None) if token[1] != "whitespace")
+    return found
 
 
 def start(node: nodes.Node) -> int:

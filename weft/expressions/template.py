@@ -10,6 +10,7 @@ from typing import Final, Literal
 from jinja2 import nodes
 
 from weft.expressions import values
+from weft.expressions.dollars import Suspicion, suspicions
 from weft.expressions.evaluator import Evaluate, Evaluator
 from weft.expressions.filters import escaped
 from weft.expressions.limits import MISHAPS, Account, Fault, Limits, mishap
@@ -34,6 +35,7 @@ class Template:
     text: str
     native: bool  #: exactly one `{{ … }}`: the rendered value keeps its type, otherwise it is text
     references: tuple[Reference, ...]
+    warnings: tuple[Suspicion, ...]  #: of what is probably not meant
     _origin: Origin = field(repr=False)
     _limits: Limits = field(repr=False)
     _escape: Escape = field(repr=False)
@@ -122,12 +124,13 @@ def _compile_condition(text: str, limits: Limits) -> Template:
     tree = parse(origin, limits, bare=bare)
     expression = _only_expression(tree)
     if expression is None:
+        dollar = next(suspicions(origin, tree), None)
         fault = Fault(
             "a condition is one expression, not a text with expressions in it",
-            "Write it as one: `{{ a and b }}`, or without the braces.",
+            "Write it without `$`." if dollar else "Write it as one: `{{ a and b }}`, or without the braces.",
             code="expression_condition",
         )
-        raise origin.error(fault, 0)
+        raise origin.error(fault, dollar.offset if dollar else 0)
     return _build(origin, limits, None, tree, expression, condition=True)
 
 
@@ -171,6 +174,7 @@ def _build(
         text=origin.text,
         native=expression is not None,
         references=evaluator.names.references,
+        warnings=tuple(suspicions(origin, tree)),
         _origin=origin,
         _limits=limits,
         _escape=escape,

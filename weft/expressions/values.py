@@ -22,6 +22,13 @@ NAMES_OF_TYPES: Final[dict[type, str]] = {
 }
 
 
+SPELLINGS: Final = dict.fromkeys(("null", "Null", "NULL", "nil", "NONE", "undefined"), "none") | {
+    "TRUE": "true",
+    "FALSE": "false",
+}
+"""How other languages spell the constants."""
+
+
 class Missing:
     """Stands for a value that is not there, while something still decides what to do about it."""
 

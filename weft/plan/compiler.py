@@ -322,6 +322,9 @@ class _Compiler:
             case str() if expressions.has_expression(value):
                 made = self._template(lambda: expressions.compile(value, escape=escape), at, name, visible)
                 return value if made is None else made
+            case str():
+                self._suspect(value, at, name)
+                return value
             case dict():
                 return {k: self._value(item, (*at, k), name, visible, escape=escape) for k, item in value.items()}
             case list():
@@ -363,7 +366,17 @@ class _Compiler:
             if found is not None and not (reference.optional and found.code == "unknown_output"):
                 remedy = reference.hint or found.remedy
                 self.problems.append(replace(found, remedy=remedy, where=made.where(reference.offset)))
+        for suspicion in made.template.warnings:
+            self.problems.append(replace(suspicion.problem, where=made.where(suspicion.offset)))
         return made
+
+    def _suspect(self, text: str, at: DocumentPath, name: str | None) -> None:
+        """Warn of what looks like an expression of another language, and would stay as it is."""
+        suspicion = expressions.suspicious(text)
+        if suspicion is not None:
+            found = self.source.locate(at, suspicion.offset)
+            where = Where(found.file, found.line, found.column, name, inside_step(at))
+            self.problems.append(replace(suspicion.problem, where=where))
 
     # ---- problems
     def _where(self, at: DocumentPath, name: str) -> Where:
