@@ -15,6 +15,8 @@ Outcome = Literal["complete", "truncated", "tool_calls", "filtered", "refused"]
 _CONTENT: Final = ("content", "tool_calls", "function_call", "audio", "images")
 """Members of a message that answer something."""
 
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+
 _NOTHING: Final[dict[Outcome, Kind]] = {
     "filtered": Kind.CONTENT_FILTER,
     "refused": Kind.REFUSED,
@@ -32,14 +34,18 @@ def response_of(answer: JsonObject) -> Any:
 
 
 def sum_of(chunks: list[Any], messages: Any) -> Any:
-    """Return LiteLLM's sum of a stream in another shape than OpenAI's, without what it does not add otherwise."""
-    litellm = _litellm.load()
-    response = litellm.stream_chunk_builder(chunks, messages=messages)
-    usage = response.usage
+    """Return LiteLLM's sum of a stream in another shape than OpenAI's."""
+    return _litellm.load().stream_chunk_builder(chunks, messages=messages)
+
+
+def translated(response: Any) -> Any:
+    """Return LiteLLM's translation of another shape than OpenAI's, without what it adds only sometimes."""
+    usage: Any = getattr(response, "usage", None)
     if getattr(usage, "cost", None) is not None:  # its own estimate; what we say of cost stands in `weft`
         del usage.cost
-    if usage.completion_tokens_details and not usage.completion_tokens_details.reasoning_tokens:
-        usage.completion_tokens_details.reasoning_tokens = None
+    details = getattr(usage, "completion_tokens_details", None)
+    if details and not details.reasoning_tokens:
+        details.reasoning_tokens = None
     return response
 
 
@@ -63,6 +69,9 @@ def output_of(response: Any, call: Call) -> tuple[JsonObject, Outcome]:
     if not isinstance(choices, list) or not choices:
         raise call.fail(Kind.BAD_RESPONSE, status=200)
     _tidy(output)
+    usage = output.get("usage")
+    if isinstance(usage, dict) and not any(usage.get(name) for name in _COUNTS):
+        del output["usage"]  # zeros of LiteLLM's: nobody has counted
     outcomes = [_tidied(choice) for choice in choices]
     if not any(has_content for _, has_content in outcomes):
         raise call.fail(_NOTHING.get(outcomes[0][0], Kind.EMPTY_RESPONSE), status=200)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WrapValidator
 
 from weft.sdk import Json, JsonObject, Problem, Where
 
 from ._chat_request import BODY, RESERVED, address, body
+from ._providers import CHAT_PROVIDERS
 
-Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+def _as_written(value: float, check: Callable[[float], float]) -> float:
+    """Check a number and keep it as it is: pydantic makes 1.0 of 1, and so it would be sent."""
+    check(value)
+    return value
+
+
+Penalty = Annotated[float, Field(ge=-2, le=2), WrapValidator(_as_written)]
+Bias = Annotated[float, Field(ge=-100, le=100), WrapValidator(_as_written)]
+Temperature = Annotated[float, Field(ge=0, le=2), WrapValidator(_as_written)]
+Share = Annotated[float, Field(ge=0, le=1), WrapValidator(_as_written)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -22,7 +34,7 @@ class Arguments(BaseModel):
     frequency_penalty: Penalty | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=5)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[str, Bias] | None = None
     max_completion_tokens: int | None = Field(None, ge=1)
     max_tokens: int | None = Field(None, ge=1)
     messages: list[dict[str, JsonValue]] = Field(min_length=1)
@@ -34,10 +46,10 @@ class Arguments(BaseModel):
     safety_identifier: Text | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: Text | None = None
-    temperature: float | None = Field(None, ge=0, le=2)
+    temperature: Temperature | None = None
     tool_choice: str | dict[str, JsonValue] | None = None
     tools: list[dict[str, JsonValue]] | None = Field(None, min_length=1, max_length=128)
-    top_p: float | None = Field(None, ge=0, le=1)
+    top_p: Share | None = None
     user: Text | None = None
     api_base: Text | None = None
     api_version: Text | None = None
@@ -49,6 +61,7 @@ class Arguments(BaseModel):
 
 def check(arguments: Mapping[str, Json]) -> Iterator[Problem]:
     """Yield what is wrong with the arguments that are known and cannot be said in the manifest."""
+    yield from _check_provider(arguments.get("provider"))
     yield from _check_address(arguments.get("api_base"))
     yield from _check_additional(arguments)
     yield from _check_fallbacks(arguments.get("fallbacks"))
@@ -59,11 +72,20 @@ def check(arguments: Mapping[str, Json]) -> Iterator[Problem]:
         return
     yield from _check_overriding(arguments, given)
     yield from _check_tool_choice(given)
+    yield from _check_schema(given.get("response_format"))
     yield from _check_json_mode(given, arguments.get("messages"))
 
 
 def _problem(field: str, message: str, remedy: str, severity: Literal["error", "warning"] = "error") -> Problem:
     return Problem(f"bad_{field.partition('.')[0]}", message, remedy, Where(field=field), severity)
+
+
+def _check_provider(provider: Json) -> Iterator[Problem]:
+    """Warn of a name that looks wrong; LiteLLM, which may know more of them, is asked when it is loaded for the call."""
+    if isinstance(provider, str) and provider not in CHAT_PROVIDERS:
+        close = difflib.get_close_matches(provider, CHAT_PROVIDERS, 1)
+        remedy = f"Did you mean {close[0]!r}?" if close else "A server that speaks OpenAI's protocol is `openai`."
+        yield _problem("provider", f"No provider {provider!r} is known whose models chat.", remedy, "warning")
 
 
 def _check_address(base: Json) -> Iterator[Problem]:
@@ -102,25 +124,27 @@ def _check_overriding(arguments: Mapping[str, Json], given: JsonObject) -> Itera
         for fault in error.errors(include_input=False, include_url=False, include_context=False):
             if (name := str(fault["loc"][0])) in replaced:
                 yield _problem(f"additional_parameters.{name}", f"{name!r}: {fault['msg']}.", "Correct it.")
-    for name, complaint in _clashes(given):
-        yield _problem(
-            "additional_parameters", f"Together with the step's parameters: {complaint}", f"Correct {name!r}."
-        )
+    if "max_tokens" in given and "max_completion_tokens" in given:
+        yield _clash("only one of 'max_tokens' and 'max_completion_tokens' can be given.")
 
 
 def _is_text(value: Json) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _clashes(given: JsonObject) -> Iterator[tuple[str, str]]:
-    """Yield the manifest's rules between parameters that do not hold any more after a replacement."""
-    if "max_tokens" in given and "max_completion_tokens" in given:
-        yield "max_tokens", "only one of 'max_tokens' and 'max_completion_tokens' can be given."
+def _clash(complaint: str) -> Problem:
+    return _problem(
+        "additional_parameters", f"Together with the step's parameters: {complaint}", "Correct one of them."
+    )
+
+
+def check_complete(given: JsonObject) -> Iterator[Problem]:
+    """Yield the manifest's rules that Additional Parameters breaks by what is missing, when nothing is unknown any more."""
     if "top_logprobs" in given and given.get("logprobs") is not True:
-        yield "top_logprobs", "'top_logprobs' needs 'logprobs' to be on."
+        yield _clash("'top_logprobs' needs 'logprobs' to be on.")
     for name in ("parallel_tool_calls", "tool_choice"):
         if name in given and "tools" not in given:
-            yield name, f"{name!r} needs 'tools'."
+            yield _clash(f"{name!r} needs 'tools'.")
 
 
 def _check_fallbacks(fallbacks: Json) -> Iterator[Problem]:
@@ -142,7 +166,7 @@ def _targets(fallbacks: Json) -> Iterator[tuple[str, str]]:
 
 def _check_tool_choice(given: JsonObject) -> Iterator[Problem]:
     choice, tools = given.get("tool_choice"), given.get("tools")
-    if isinstance(choice, str) and choice not in {"auto", "required", "none"} and not _unknown(choice):
+    if isinstance(choice, str) and choice not in {"auto", "required", "none"}:
         yield _problem("tool_choice", f"{choice!r} is no tool choice.", "Use auto, required, none, or an object.")
     if not isinstance(choice, dict):
         return
@@ -151,7 +175,7 @@ def _check_tool_choice(given: JsonObject) -> Iterator[Problem]:
     if choice.get("type") != "function" or not isinstance(name, str):
         shape = '{"type": "function", "function": {"name": "get_weather"}}'
         yield _problem("tool_choice", "Tool Choice does not name a function.", f"Write it like {shape}.")
-    elif isinstance(tools, list) and not _unknown(tools) and name not in (known := list(map(_tool_name, tools))):
+    elif isinstance(tools, list) and name not in (known := list(map(_tool_name, tools))):
         yield _problem("tool_choice", f"There is no tool named {name!r}.", f"Tools are: {', '.join(map(str, known))}.")
 
 
@@ -160,9 +184,15 @@ def _tool_name(tool: Json) -> Json:
     return function.get("name") if isinstance(function, dict) else None
 
 
+def _check_schema(wanted: Json) -> Iterator[Problem]:
+    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and "json_schema" not in wanted:
+        shape = '{"type": "json_schema", "json_schema": {"name": "answer", "schema": {…}}}'
+        yield _problem("response_format", "Response Format names no schema.", f"Write it like {shape}.")
+
+
 def _check_json_mode(given: JsonObject, messages: Json) -> Iterator[Problem]:
     wanted = given.get("response_format")
-    if not isinstance(wanted, dict) or wanted.get("type") != "json_object" or not messages or _unknown(messages):
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_object" or not messages:
         return
     if "json" not in str(messages).lower():
         yield _problem(
@@ -171,8 +201,3 @@ def _check_json_mode(given: JsonObject, messages: Json) -> Iterator[Problem]:
             "Ask for JSON in a message.",
             "warning",
         )
-
-
-def _unknown(value: Json) -> bool:
-    """Whether an expression stands in `value`, so that its text is not what will be sent."""
-    return "{{" in str(value)

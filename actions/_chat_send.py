@@ -10,7 +10,7 @@ from typing import Any
 from weft.sdk import ActionContext, ActionError, Connection, JsonObject
 
 from . import _litellm
-from ._chat_answer import response_of, sum_of, whole
+from ._chat_answer import response_of, sum_of, translated, whole
 from ._chat_arguments import Arguments
 from ._chat_errors import Call, Kind
 from ._chat_request import Route, controls, keywords, refused, supported, unsupported
@@ -40,6 +40,12 @@ class Request:
 
     def refit(self) -> None:
         """Leave out what the model does not take, or refuse it, as the connection says."""
+        if self.provider not in _litellm.load().provider_list:
+            raise self.call.unsent(
+                Kind.INVALID_REQUEST,
+                f"There is no provider {self.provider!r}.",
+                "Correct Provider; a server that speaks OpenAI's protocol is `openai`, with its address as API Base.",
+            )
         if forbidden := controls(self.extra):
             raise self.call.unsent(
                 Kind.INVALID_REQUEST,
@@ -93,14 +99,29 @@ class Request:
         if context.watched and self._can_stream(listed):
             return await self._stream(context, listed)
         response = await self._complete()
+        if whole(self.exchange) is None:
+            response = translated(response)
         if context.watched:  # all at once is better than nothing
             for choice in response.choices[:1]:
                 context.emit(choice.message.content or "")
         return response
 
     def _can_stream(self, listed: frozenset[str] | None) -> bool:
+        if listed is not None and "stream" not in listed:
+            return False
         several = isinstance(n := self.given.get("n"), int) and n > 1
-        return (listed is None or "stream" in listed) and not (several and not self._speaks_openai())
+        return not (several and not self._speaks_openai()) and not self._format_is_emulated()
+
+    def _format_is_emulated(self) -> bool:
+        """Whether LiteLLM makes the wanted format out of something else, which it does not do alike for a stream."""
+        if "response_format" not in self.given:
+            return False
+        mapped = _litellm.load().get_optional_params(
+            model=self.model,
+            custom_llm_provider=self.provider,
+            response_format=copy.deepcopy(self.given["response_format"]),
+        )
+        return not mapped.keys().isdisjoint({"fake_stream", "json_mode"})
 
     def _speaks_openai(self) -> bool:
         litellm = _litellm.load()
@@ -149,7 +170,7 @@ class Request:
             return response_of(answer)
         if not chunks or (self.exchange.requests and self._speaks_openai()):
             raise _StreamBroken({})  # nothing came, though LiteLLM makes an end to it
-        return sum_of(chunks, self.arguments.messages)
+        return translated(sum_of(chunks, self.arguments.messages))
 
 
 class _StreamBroken(Exception):

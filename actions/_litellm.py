@@ -66,6 +66,7 @@ def _import() -> Any:
         logging.getLogger(name).propagate = False
     logging.getLogger("openai").setLevel(logging.WARNING)  # at DEBUG it shows prompts
     litellm.suppress_debug_info = True
+    litellm.disable_hf_tokenizer_download = True  # it would fetch one to count tokens, while everything else waits
     litellm.disable_stop_sequence_limit = True  # it would cut a list of stops to four and say nothing
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize  # a text may well repeat itself
     build = http.AsyncHTTPHandler._create_async_transport

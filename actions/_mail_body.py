@@ -7,6 +7,7 @@ fetched when the mail is opened. A picture comes from the mail itself (`cid:`) o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
@@ -23,7 +24,8 @@ from ._mail_headers import refusal
 
 LONGEST_PAGE = 200_000  #: characters; readers of mail cut pages off earlier
 MOST_ELEMENTS = 2_000_000
-DEEPEST = 8  #: levels of lists that are indented further in text
+DEEPEST = 2500  #: elements inside each other; a parser looks through all open ones at each tag
+DEEPEST_LIST = 8  #: levels of lists that are indented further in text
 
 Format = Literal["text", "markdown", "html"]
 
@@ -41,6 +43,7 @@ _INLINE = frozenset(
         " sub sup time tt u var wbr",
     )
 )
+_KNOWN = _BLOCKS | _INLINE
 _ATTRIBUTES = {
     "*": {"align", "bgcolor", "dir", "height", "lang", "style", "title", "valign", "width"},
     "a": {"href"},
@@ -62,6 +65,16 @@ _STYLE_VALUE = re.compile(r"(?:[A-Za-z0-9.%#, '!/]|(?<=[A-Za-z])-(?=[A-Za-z])|rg
 """A value without functions (so no `url()`), escapes, comments or negative lengths, which could lay it over the rest."""
 
 _FORMATTING = re.compile(r"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])[^>]*>?", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z][^\s/<>]*)([^<>]*)", re.IGNORECASE)
+_LEFT_OPEN = frozenset(
+    re.findall(
+        r"\w+",
+        "a area base br button col colgroup dd dt embed h1 h2 h3 h4 h5 h6 hr img input li link meta nobr optgroup option p"
+        " param source tbody td tfoot th thead tr track wbr",
+    )
+)
+"""Elements that have no end, or that the next of their kind ends: leaving them open nests nothing."""
+
 _SIMPLE_TAG = re.compile(r'<\w+(?:\s+[\w-]+="[^"<>]*")*\s*>')
 
 _SHEET = """
@@ -114,7 +127,7 @@ def check_body(source: str, form: Format) -> str:
     times where it is written alike; a few thousand characters of that would grow to gigabytes.
 
     Raises:
-        ActionError: It holds half a character, is too long for a page, or is such a page.
+        ActionError: It holds half a character, is too long for a page, is nested too deeply, or is such a page.
     """
     check_characters(source, "body")
     if form != "text" and len(source) > LONGEST_PAGE:
@@ -125,16 +138,46 @@ def check_body(source: str, form: Format) -> str:
             remedy="Attach it, or send it as text.",
         )
     if form == "html":
-        found = [tag[0] for tag in _FORMATTING.finditer(source)]
-        alike = [tag for tag in found if _SIMPLE_TAG.fullmatch(tag)]
-        if 3 * (len(set(alike)) + len(found) - len(alike)) * source.count("<") > MOST_ELEMENTS:
-            raise refusal(
-                "The HTML has too many kinds of formatting tags for its length.",
-                kind="invalid_body",
-                field="body",
-                remedy='Write attributes in double quotes, or use <span style="…"> for what differs each time.',
-            )
+        _check_markup(source)
     return source
+
+
+def _check_markup(html: str) -> None:
+    if _depth(html) > DEEPEST:
+        raise refusal(
+            f"The HTML has more than {DEEPEST} elements inside each other.",
+            kind="invalid_body",
+            field="body",
+            remedy="Close the elements that are open.",
+        )
+    found = [tag[0] for tag in _FORMATTING.finditer(html)]
+    alike = [tag for tag in found if _SIMPLE_TAG.fullmatch(tag)]
+    if 3 * (len(set(alike)) + len(found) - len(alike)) * html.count("<") > MOST_ELEMENTS:
+        raise refusal(
+            "The HTML has too many kinds of formatting tags for its length.",
+            kind="invalid_body",
+            field="body",
+            remedy='Write attributes in double quotes, or use <span style="…"> for what differs each time.',
+        )
+
+
+def _depth(html: str) -> int:
+    """Return how many elements are open at once, at most; tags in comments count too."""
+    still_open: Counter[str] = Counter()
+    depth = deepest = 0
+    for end, written, rest in _TAG.findall(html):
+        name = written.lower()
+        ended = rest.endswith("/") and name not in _KNOWN  # as in SVG; HTML's own elements stay open
+        if name in _LEFT_OPEN or ended:
+            continue
+        if not end:
+            still_open[name] += 1
+            depth += 1
+            deepest = max(deepest, depth)
+        elif still_open[name]:
+            still_open[name] -= 1
+            depth -= 1
+    return deepest
 
 
 def body(source: str, form: Format) -> Body:
@@ -184,7 +227,7 @@ def clean(html: str) -> str:
 @cache
 def _cleaner() -> nh3.Cleaner:
     return nh3.Cleaner(
-        tags=set(_BLOCKS | _INLINE),
+        tags=set(_KNOWN),
         clean_content_tags={
             "script",
             "style",
@@ -289,7 +332,9 @@ class _Writer(HTMLParser):
         number = self._lists[-1] if self._lists else None
         if number is not None:
             self._lists[-1] = number + 1
-        self._write("  " * min(DEEPEST, max(0, len(self._lists) - 1)) + ("- " if number is None else f"{number}. "))
+        self._write(
+            "  " * min(DEEPEST_LIST, max(0, len(self._lists) - 1)) + ("- " if number is None else f"{number}. ")
+        )
         self._after_mark = True
 
     def _write(self, text: str) -> None:

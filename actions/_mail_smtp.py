@@ -25,6 +25,7 @@ from weft.sdk import ActionContext, ActionError, Connection, Secret
 
 QUIT_S = 1.0  #: the mail is accepted: a server that does not take leave is left
 CHUNK = 2**16
+LONGEST_WORDS = 1000  #: of a server; RFC 5321 §4.5.3.1.5 allows 512 octets a line, and refusals have several
 MARGIN_S = 0.25  #: before the deadline, to tell what is known rather than be cancelled
 
 Tls = Literal["starttls", "implicit", "none"]
@@ -171,7 +172,7 @@ async def _log_in(smtp: SMTP, where: Server, username: str) -> None:
     if where.tls == "none":
         with _phase("looking at the connection"):
             peer = smtp.get_transport_info("peername")[0]
-        if not ipaddress.ip_address(peer.partition("%")[0]).is_loopback:
+        if not _is_this_machine(peer):
             raise ActionError(
                 "The connection has a password and `tls: none`; a password is sent in clear to this machine only.",
                 kind="insecure",
@@ -192,6 +193,11 @@ async def _log_in(smtp: SMTP, where: Server, username: str) -> None:
                 kind="authentication",
                 effect="none",
             )
+
+
+def _is_this_machine(address: str) -> bool:
+    """Whether what is sent to this address never leaves the machine."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 async def _announce(smtp: SMTP, envelope: Envelope) -> tuple[Refused, ...]:
@@ -271,7 +277,7 @@ async def _finish(smtp: SMTP, context: ActionContext) -> str:
         _raise_unknown()
     if 200 <= response.code < 300:
         return f"{response.code} {_legible(response.message)}"
-    if response.code < 400:
+    if not 400 <= response.code < 600:
         _raise_unknown()
     raise _refusal("taking the mail", response, kind="refused", quote=True)
 
@@ -364,5 +370,10 @@ def _raise_unknown() -> Never:
 
 
 def _legible(text: str) -> str:
-    """A server's words without control characters, on one line, at most 200 characters of them."""
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).strip()[:200]
+    """A server's words without control characters, on one line; too many are left out, never cut.
+
+    A server may repeat the password. Who masks it later must see all of it: half of one would be told.
+    """
+    if len(text) > LONGEST_WORDS:
+        return f"({len(text):,} characters)"
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).strip()

@@ -12,7 +12,7 @@ from weft.sdk import ActionContext, ActionError, Json, JsonObject, Variant
 
 from . import _litellm
 from ._chat_answer import attempts_of, cost_of, output_of
-from ._chat_arguments import Arguments, check
+from ._chat_arguments import Arguments, check, check_complete
 from ._chat_errors import Call, Kind
 from ._chat_request import Route, body
 from ._chat_send import Request
@@ -121,7 +121,10 @@ async def generate_chat_completion(arguments: Arguments, context: ActionContext)
 def _body(arguments: Arguments, call: Call) -> tuple[JsonObject, JsonObject]:
     """Return the body's members; what `check` would refuse is refused here as well."""
     values = {name: value for name, value in arguments if value is not None}
-    for problem in check(values):
-        if problem.severity == "error":
-            raise call.unsent(Kind.INVALID_REQUEST, problem.message, problem.remedy or "Correct it.")
-    return body(values)
+    problems = (problem for problem in check(values) if problem.severity == "error")
+    if (problem := next(problems, None)) is None:
+        given, extra = body(values)
+        problem = next(check_complete(given), None)
+        if problem is None:
+            return given, extra
+    raise call.unsent(Kind.INVALID_REQUEST, problem.message, problem.remedy or "Correct it.")

@@ -8,7 +8,7 @@ import binascii
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -77,9 +77,25 @@ async def send_email(arguments: Arguments, context: ActionContext) -> JsonObject
     _check_size(len(message), connection)
     recipients = tuple(item.address for item in letter.recipients)
     envelope = Envelope(letter.sender.address, recipients, message, utf8=letter.needs_utf8)
-    receipt = await deliver(server(connection), envelope, context)
+    try:
+        receipt = await deliver(server(connection), envelope, context)
+    except ActionError as error:
+        raise (_in_doubt(error) if context.repeated else error) from None
     context.log("mail accepted", recipients=len(recipients) - len(receipt.refused), refused=len(receipt.refused))
     return _output(letter, receipt, size=len(message))
+
+
+def _in_doubt(error: ActionError) -> ActionError:
+    """The error of an attempt after one that may have arrived: what this one knows is not all there is to know."""
+    return ActionError(
+        f"{error.problem.message} An earlier attempt may have been delivered.",
+        kind=error.kind,
+        remedy=error.problem.remedy,
+        retryable=error.retryable,
+        effect=error.effect,
+        status=error.status,
+        details=error.details,
+    )
 
 
 def _output(letter: Letter, receipt: Receipt, *, size: int) -> JsonObject:
@@ -273,7 +289,7 @@ def _check_size(size: int, connection: Connection) -> None:
 
 
 def check(arguments: Mapping[str, Json]) -> Iterable[Problem]:
-    """Yield what is wrong with the arguments that are known; those with an expression wait for their value."""
+    """Yield what is wrong with the arguments that are known."""
     for rule in _rules(arguments):
         try:
             rule()
@@ -286,18 +302,16 @@ def _rules(arguments: Mapping[str, Json]) -> Iterator[Callable[[], object]]:
     boxes = [pair for name in ("to", "cc", "bcc") for pair in _texts(name, arguments.get(name))]
     if len(boxes) > MOST_RECIPIENTS:
         yield lambda: _raise(_too_many(len(boxes)))
-    single = [(name, arguments[name]) for name in ("from", "reply_to") if name in arguments]
-    yield from (_rule(mailbox, text, field) for field, text in (*boxes, *single) if _known(text))
-    if _known(subject := arguments.get("subject")):
-        yield _rule(check_text, subject, "subject")
-    if _known(text := arguments.get("body")) and (form := arguments.get("format", "text")) in FORMATS:
-        yield lambda: check_body(str(text), form)
+    single = [pair for name in ("from", "reply_to") for pair in _texts(name, arguments.get(name))]
+    yield from (_rule(mailbox, text, field) for field, text in (*boxes, *single))
+    for field, text in _texts("subject", arguments.get("subject")):
+        yield _rule(check_text, text, field)
+    if (form := arguments.get("format", "text")) in FORMATS:
+        yield from (_rule(check_body, text, form) for _, text in _texts("body", arguments.get("body")))
     for name in ("message_id", "in_reply_to"):
-        if _known(text := arguments.get(name)):
-            yield _rule(check_message_id, text, name)
+        yield from (_rule(check_message_id, text, field) for field, text in _texts(name, arguments.get(name)))
     if isinstance(headers := arguments.get("headers"), dict):
-        known = {name: text for name, text in headers.items() if isinstance(text, str)}
-        yield lambda: _headers({name: text if _known(text) else "" for name, text in known.items()})
+        yield lambda: _headers({name: text for name, text in headers.items() if isinstance(text, str)})
     if isinstance(files := arguments.get("attachments"), list):
         for at, file in enumerate(files):
             if isinstance(file, dict) and isinstance(file.get("filename"), str):
@@ -306,21 +320,16 @@ def _rules(arguments: Mapping[str, Json]) -> Iterator[Callable[[], object]]:
 
 def _file_rules(file: Mapping[str, Json], field: str) -> Iterator[Callable[[], object]]:
     given = {name: value for name, value in file.items() if value is not None}
-    known = {name: value for name, value in given.items() if _known(value)}
     yield lambda: _check_source(given, field)
-    yield lambda: _attachment({"filename": "file", **known}, field)
-    if "content" in known:
-        yield lambda: check_characters(str(known["content"]), f"{field}.content", kind="invalid_attachment")
-    if "content_base64" in known:
-        yield lambda: _decoded(str(known["content_base64"]), f"{field}.content_base64")
+    yield lambda: _attachment(given, field)
+    if isinstance(text := given.get("content"), str):
+        yield lambda: check_characters(text, f"{field}.content", kind="invalid_attachment")
+    if isinstance(encoded := given.get("content_base64"), str):
+        yield _rule(_decoded, encoded, f"{field}.content_base64")
 
 
-def _known(value: Json) -> bool:
-    return isinstance(value, str) and "{{" not in value and "{%" not in value
-
-
-def _rule(function: Callable[[str, str], object], text: Json, field: str) -> Callable[[], object]:
-    return lambda: function(str(text), field)
+def _rule(function: Callable[[str, Any], object], text: str, field: str) -> Callable[[], object]:
+    return lambda: function(text, field)
 
 
 def _raise(error: ActionError) -> None:

@@ -56,6 +56,7 @@ TOOL: Json = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+CALLED: Json = {"name": "get_weather", "arguments": "{}"}
 
 
 @pytest.fixture(autouse=True)
@@ -337,6 +338,23 @@ async def test_arguments_are_not_touched(model_server: ModelServer) -> None:
     assert json.dumps(given) == before
 
 
+async def test_numbers_are_sent_as_written(model_server: ModelServer) -> None:
+    """A whole number stays one on the wire, as other servers and their types expect it."""
+    biases: Json = {"2683": -100, "7211": 0.5}
+    await complete(connection(model_server), temperature=1, top_p=1, presence_penalty=-2, logit_bias=biases)
+    sent = model_server.requests[0].json
+    found = [sent[name] for name in ("temperature", "top_p", "presence_penalty", "logit_bias")]
+    assert json.dumps(found) == '[1, 1, -2, {"2683": -100, "7211": 0.5}]'
+
+
+async def test_a_provider_that_nobody_knows(model_server: ModelServer) -> None:
+    """A provider that LiteLLM does not know is named before anything is sent."""
+    error = await failure(connection(model_server, "opnai"))
+    assert (error.kind, error.effect, error.details["fallback"]) == ("invalid_request", "none", False)
+    assert "There is no provider 'opnai'." in str(error)
+    assert model_server.requests == []
+
+
 async def test_null_is_a_value_inside(model_server: ModelServer) -> None:
     """A null within tools or further members is sent; a null for a parameter takes the step's own away."""
     tool = json.loads(json.dumps(TOOL))
@@ -496,8 +514,35 @@ async def test_streaming_of_other_shapes(model_server: ModelServer, provider: st
         for made_up in ("id", "created"):
             output.pop(made_up)
         output["weft"]["attempts"][0]["ms"] = 0
-        output["usage"] = {name: output["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
     assert watched == plain
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("groq", "llama-3.3-70b-versatile"), ("anthropic", "claude-3-haiku-20240307"), ("openai", "gpt-4o")],
+)
+async def test_a_format_is_the_same_when_somebody_watches(model_server: ModelServer, provider: str, model: str) -> None:
+    """Where LiteLLM makes a format out of a tool's call, the answer is the text, watched or not."""
+    model_server.script(Ok(tools=["json_tool_call"]) if provider != "openai" else Ok('{"a": 1}'))
+    schema: Json = {"name": "answer", "schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    given: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": schema}, "max_tokens": 9}
+    account = connection(model_server, provider)
+    plain, watched = [
+        await complete(account, model=model, facts={"watched": watched}, **given) for watched in (False, True)
+    ]
+    assert plain["choices"] == watched["choices"]
+    assert json.loads(watched["choices"][0]["message"]["content"])
+    assert watched["weft"]["outcome"] == "complete"
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])
+async def test_tokens_that_nobody_counted(model_server: ModelServer, provider: str, watched: bool) -> None:
+    """A server that says nothing of tokens gets no usage of zeros, and the cost is unknown."""
+    model_server.script(Ok(usage=None))
+    output = await complete(connection(model_server, provider), facts={"watched": watched})
+    assert "usage" not in output
+    assert output["weft"]["cost"] == "unknown"
 
 
 async def test_tokens_are_shown_while_they_come(model_server: ModelServer) -> None:
@@ -814,17 +859,17 @@ async def test_nothing_is_printed(model_server: ModelServer, capfd: pytest.Captu
         ({"additional_parameters": {"stop": [1]}}, ["error: additional_parameters.stop"]),
         ({"additional_parameters": {"stop": "a,b"}}, []),
         ({"max_tokens": 5, "additional_parameters": {"max_completion_tokens": 5}}, ["error: additional_parameters"]),
-        ({"additional_parameters": {"top_logprobs": 2}}, ["error: additional_parameters"]),
+        ({"additional_parameters": {"top_logprobs": 2}}, []),  # `logprobs` may be there, and not known yet
         ({"fallbacks": ["gpt-4o", {"*": ["anthropic/claude"]}]}, []),
         ({"fallbacks": [{"*": ["/claude"]}, " "]}, ["error: fallbacks[0].*[0]", "error: fallbacks[1]"]),
         ({"tools": [TOOL], "tool_choice": "sometimes"}, ["error: tool_choice"]),
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, ["error: tool_choice"]),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}}, ["error: tool_choice"]),
         ({"response_format": {"type": "json_object"}}, ["warning: response_format"]),
-        (
-            {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "{{ inputs.q }}"}]},
-            [],
-        ),
+        ({"response_format": {"type": "json_schema"}}, ["error: response_format"]),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, []),
+        ({"tools": [TOOL], "tool_choice": "{{ x }}"}, ["error: tool_choice"]),
+        ({"provider": "opnai"}, ["warning: provider"]),
         ({"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "As Json."}]}, []),
     ],
 )
@@ -838,6 +883,37 @@ def test_rules_cope_with_what_is_not_known() -> None:
     assert list(chat.check({})) == []
     assert list(chat.check({"tool_choice": {"type": "function", "function": {"name": "x"}}})) == []
     assert list(chat.check({"response_format": {"type": "json_object"}})) == []
+
+
+@pytest.mark.parametrize("further", [{"top_logprobs": 2}, {"tool_choice": "auto"}, {"parallel_tool_calls": False}])
+async def test_what_additional_parameters_need(model_server: ModelServer, further: dict[str, Json]) -> None:
+    """A member of the body that needs another one is refused without it, before anything is sent."""
+    error = await failure(connection(model_server), additional_parameters=further)
+    assert (error.kind, error.effect) == ("invalid_request", "none")
+    assert model_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("message", "good"),
+    [
+        ({"role": "user", "content": ""}, True),
+        ({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}]}, True),
+        ({"role": "user", "content": [{"type": "text"}]}, False),
+        ({"role": "user", "content": None}, False),
+        ({"role": "assistant", "content": "a"}, True),
+        ({"role": "assistant"}, False),
+        ({"role": "assistant", "content": None}, False),
+        ({"role": "assistant", "content": None, "refusal": "no"}, True),
+        ({"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": CALLED}]}, True),
+        ({"role": "tool", "content": "a"}, False),
+        ({"role": "bogus", "content": "a"}, False),
+    ],
+)
+def test_a_message_of_each_role(message: Json, good: bool) -> None:
+    """The manifest wants of each message what its role needs; a message must say something."""
+    document = manifest.load(source.read_file(ROOT / "manifests/generate_chat_completion.yaml"))
+    given: dict[str, Json] = {"provider": "openai", "model": "m", "messages": [message]}
+    assert (arguments.check(document.all_parameters, given) == []) is good
 
 
 CHAINS: list[tuple[dict[str, Any], list[str]]] = [

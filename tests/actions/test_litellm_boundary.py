@@ -92,6 +92,16 @@ def test_loggers_are_tamed() -> None:
     assert not logging.getLogger("openai").isEnabledFor(logging.DEBUG)
 
 
+@pytest.mark.parametrize("model", ["llama-3.3-70b-versatile", "meta-llama/llama-2-7b", "command-r"])
+def test_no_tokenizer_is_fetched(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting tokens asks no other host, which would keep the whole loop waiting, whatever the model is called."""
+    litellm = boundary.load()
+    fetched: list[str] = []
+    monkeypatch.setattr(litellm.utils, "_return_huggingface_tokenizer", fetched.append)
+    assert litellm.token_counter(model=model, text="two words") > 0
+    assert fetched == []
+
+
 def test_the_known_providers_are_litellms() -> None:
     """The list that reads `provider/model` is LiteLLM's list of providers that chat."""
     litellm = boundary.load()

@@ -252,12 +252,12 @@ def test_html_as_text(html: str, text: str) -> None:
 
 
 def test_a_large_document_takes_little_time() -> None:
-    """A body of 50,000 characters is ready at once, whatever it consists of."""
+    """A body of 50,000 characters is ready at once, whatever it consists of, below the limit of nesting too."""
     start = time.process_time()
     for piece in (
         "<p style='color:red'>a</p>",
-        "<b>",
-        "<ul><li>",
+        "<b>x</b>",
+        "<ul><li></ul>",
         "word *x* ",
         "[",
         "![",
@@ -269,6 +269,8 @@ def test_a_large_document_takes_little_time() -> None:
     ):
         for form in ("html", "markdown"):
             mail_body.body((piece * 50_000)[:50_000], form)
+    for deep in ("<div>", "<ul><li>", "<table><tr><td>"):
+        mail_body.body((deep * 600 + "<p>x" * 50_000)[:100_000], "html")
 
     assert time.process_time() - start < 10
 
@@ -281,15 +283,37 @@ def test_a_large_document_takes_little_time() -> None:
         ("<p>" + "".join(f'<b title="{number}">' for number in range(500)) + "</p>" + "<p>x" * 5000, "html"),
         ("<p>" + "".join(f'<i title=\'"\' id="a>{number}">' for number in range(500)) + "</p>" + "<p>x" * 5000, "html"),
         ("<p>" + "".join(f"<U/{number}/>" for number in range(500)) + "</p>" + "<p>x" * 5000, "html"),
+        ("<div>" * 2501, "html"),
+        ("<ul><li>" * 20_000, "html"),
+        ("<div/>" * 2501, "html"),
+        ("<DIV\n a=b></p></ul>" * 2501, "html"),
+        ("<rt>" * 2501, "html"),
     ],
 )
 def test_pages_that_would_grow_beyond_measure_are_refused(source: str, form: str) -> None:
-    """Bodies that no reader shows whole, and HTML whose open tags multiply, are errors before they are worked on."""
+    """Bodies that no reader shows whole, and HTML whose open tags multiply or pile up, are errors before the work."""
     [problem] = send_email.check({"body": source, "format": form})
     with pytest.raises(ActionError) as caught:
         mail_body.body(source, form)
 
     assert problem.code == caught.value.kind == "invalid_body"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "<ul>" + "<li>x" * 5000 + "</ul>",
+        "<p>x" * 5000,
+        "<table>" + "<tr><td>x" * 3000,
+        "x<br>" * 5000,
+        "<div>x</div>" * 5000,
+        "<svg>" + '<path d="M1"/>' * 3000 + "</svg>x",
+        "<b>" * 2000 + "x",
+    ],
+)
+def test_what_is_left_open_is_not_always_nested(source: str) -> None:
+    """Elements that need no end tag, or end themselves, may stand in any number beside each other."""
+    assert "x" in mail_body.body(source, "html").text
 
 
 def test_a_long_report_in_html_is_no_such_page() -> None:

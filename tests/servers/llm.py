@@ -134,12 +134,13 @@ class Ok(Answer):
                 for position, name in enumerate(called)
             ]
         logprobs = None
-        if body.get("logprobs") and text:
-            logprobs = {"content": [logprob(piece, body.get("top_logprobs") or 0) for piece in pieces(text)]}
-            logprobs["refusal"] = None
+        message |= self.message
+        if body.get("logprobs") and message["content"]:
+            found = [logprob(piece, body.get("top_logprobs") or 0) for piece in pieces(message["content"])]
+            logprobs = {"content": found, "refusal": None}
         return {
             "index": index,
-            "message": {**message, **self.message},
+            "message": message,
             "logprobs": logprobs,
             "finish_reason": self.finish_reason or ("tool_calls" if called else "stop"),
             **self.choice,
@@ -307,7 +308,7 @@ def credential(request: Request) -> str:
 def pieces(text: str) -> list[str]:
     """The tokens of the test's model: words with the space before them."""
     first, *rest = text.split(" ")
-    return [first, *(f" {word}" for word in rest)]
+    return [piece for piece in (first, *(f" {word}" for word in rest)) if piece]
 
 
 def logprob(token: str, top: int) -> dict[str, Any]:
@@ -346,11 +347,11 @@ def choice_events(choice: dict[str, Any]) -> list[dict[str, Any]]:
     other = {
         name: value
         for name, value in message.items()
-        if name not in {"role", "content", "tool_calls", "annotations"} and value is not None
+        if name not in {"role", "content", "tool_calls"} and value not in (None, [])
     }
     events = [event({"role": "assistant", "content": None if message["content"] is None else "", "refusal": None})]
     events += [event({name: value}) for name, value in other.items()]
-    events += [event({"content": text}, place=n) for n, text in enumerate(pieces(message["content"] or "")) if text]
+    events += [event({"content": text}, place=n) for n, text in enumerate(pieces(message["content"] or ""))]
     for position, call in enumerate(message.get("tool_calls") or []):
         whole = call["function"]["arguments"]
         head = {**call, "function": {**call["function"], "arguments": ""}}

@@ -35,6 +35,7 @@ MODES = (
     "drop-mid-data",
     "dot-451",
     "dot-550",
+    "dot-999",
     "drop-after-dot",
     "hang-after-dot",
     "reset-after-250",
@@ -327,6 +328,9 @@ class FaultServer:
                 return False
             case "hang-after-dot":
                 await asyncio.sleep(60)
+            case "dot-999":
+                await line.say("999 what")
+                return True
         await line.say("250 2.0.0 queued as X1")
         if self.mode == "reset-after-250":
             line.abort()
