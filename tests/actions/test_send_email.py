@@ -380,7 +380,7 @@ async def test_a_ca_file_that_cannot_be_read_is_named() -> None:
         ("anyone@deep.sub.example.net", True),
         ("anyone@example.net", False),
         ("anyone@evilnews.example.org", False),
-        ("ceo@example.com", False),
+        ("boss@example.com", False),
         ("weft@example.com.evil.test", False),
     ],
 )
