@@ -32,7 +32,9 @@ def attempts(arguments: Mapping[str, Json]) -> list[Variant]:
     Of the patterns in Fallbacks the best match counts: an exact name before the longest glob before `*`. Models that
     stand there without a pattern come after those. A fallback has no fallbacks of its own.
     """
-    provider, model = str(arguments["provider"]), str(arguments["model"])
+    provider, model = arguments.get("provider"), arguments.get("model")
+    if not isinstance(provider, str) or not isinstance(model, str):
+        return []
     retries = arguments.get("num_retries")
     tries = 1 + (retries if isinstance(retries, int) else 0)
     chain: dict[str, Variant] = {}

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from weft import packs, plan, source, structure
+from weft.connections import BuiltIn, Connections
 from weft.errors import InvalidWorkflow
 from weft.plan import ConnectionFacts
+from weft.redaction import Redactor
 from weft.registry import Registry
 
 LAB = Path(__file__).parent / "lab"
@@ -305,10 +307,12 @@ def test_what_decides_the_escaping_is_known_before_a_run(core_registry):
 
 
 # ---- connections
-def known(name, wanted):
-    return {"labx": ConnectionFacts("labx", "account", "file"), "mail": ConnectionFacts("mail", "smtp", "file")}.get(
-        name
-    )
+async def never_opened():
+    raise AssertionError("a plan opens no connection")
+
+
+FACTS = [ConnectionFacts("labx", "account", "file"), ConnectionFacts("mail", "smtp", "file")]
+KNOWN = Connections([BuiltIn({facts.name: (facts, never_opened) for facts in FACTS})], Redactor())
 
 
 @pytest.mark.parametrize(
@@ -323,7 +327,7 @@ def known(name, wanted):
 )
 def test_connections_are_checked(faults, step, expected):
     """A step names a connection exactly when its action takes one, and of the right type."""
-    found = faults(f"name: a\nsteps:\n  - {step}\n", connections=known)
+    found = faults(f"name: a\nsteps:\n  - {step}\n", connections=KNOWN)
 
     assert [(code, line) for code, line, *_ in found] == [(expected, 3)]
 

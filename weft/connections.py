@@ -253,6 +253,36 @@ class Connections:
             code="unknown_connection",
         )
 
+    def choose(self, name: str | None, wanted: str, *, provider: str | None, others: Mapping[str, str]) -> str:
+        """Return the name of the connection that serves a call; one of one provider never serves another.
+
+        Args:
+            name: The step's own connection, if it names one.
+            wanted: The type that the action needs.
+            provider: The provider that the call goes to; None when the action has no providers.
+            others: The step's connections by provider.
+
+        Raises:
+            ConnectionUnusable: There is none, or there are several, or the one named belongs to another provider.
+        """
+        if name is not None:
+            facts = self.facts(name, wanted)
+            if provider is None or facts is None or facts.provider in (None, provider):
+                return name
+        if provider is None:
+            raise ConnectionUnusable(f"The step names no connection of type {wanted!r}.", code="missing_connection")
+        if provider not in others:
+            return self._only_one(wanted, provider)
+        chosen = others[provider]
+        facts = self.facts(chosen, wanted)
+        if facts is not None and facts.provider not in (None, provider):
+            raise ConnectionUnusable(
+                f"Connection {chosen!r} belongs to {facts.provider!r} and is never used for {provider!r}.",
+                remedy=f"Name another under connections: {{{provider}: …}}.",
+                code="wrong_provider",
+            )
+        return chosen
+
     async def open(
         self,
         name: str | None,
@@ -262,48 +292,24 @@ class Connections:
         others: Mapping[str, str],
         note: Callable[[str], None],
     ) -> Connection:
-        """Return the connection for a call.
-
-        Args:
-            name: The step's own connection, if it names one.
-            wanted: The type that the action needs.
-            provider: The provider that this call goes to; None when the action has no providers.
-            others: The step's connections by provider.
-            note: Told what it is busy with.
+        """Return the connection that `choose` names, opened; `note` is told what it is busy with.
 
         Raises:
             NotFound: There is no such connection.
-            ConnectionUnusable: It cannot serve the call; a connection of one provider never serves another.
+            ConnectionUnusable: It cannot serve the call.
         """
-        if name is not None:
-            facts = self.facts(name, wanted)
-            if provider is None or facts is None or facts.provider in (None, provider):
-                return await self.get(name, wanted, note)
-        if provider is None:
-            raise ConnectionUnusable(f"The step names no connection of type {wanted!r}.", code="missing_connection")
-        chosen = others[provider] if provider in others else self._only_one(wanted, provider)
-        return await self._of_provider(chosen, wanted, provider, note)
-
-    async def _of_provider(self, name: str, wanted: str, provider: str, note: Callable[[str], None]) -> Connection:
-        facts = self.facts(name, wanted)
-        if facts is not None and facts.provider not in (None, provider):
-            raise ConnectionUnusable(
-                f"Connection {name!r} belongs to {facts.provider!r} and is never used for {provider!r}.",
-                remedy=f"Name another under connections: {{{provider}: …}}.",
-                code="wrong_provider",
-            )
-        return await self.get(name, wanted, note)
+        return await self.get(self.choose(name, wanted, provider=provider, others=others), wanted, note)
 
     def _only_one(self, wanted: str, provider: str) -> str:
         names = {n for s in self._sources for n in s.names()} | {provider}
         found = sorted(n for n in names if (f := self.facts(n, wanted)) and f.type == wanted and f.provider == provider)
         if len(found) == 1:
             return found[0]
-        got = f"There are several: {', '.join(found)}." if found else "There is none."
+        got = f"There are several: {', '.join(found)}." if found else f"There is none of type {wanted!r} here."
         raise ConnectionUnusable(
             f"A call goes to provider {provider!r}, and the step names no connection of it. {got}",
             remedy=f"Name one in the step: connections: {{{provider}: <name>}}.",
-            code="no_connection_for_provider",
+            code="several_connections" if found else "unknown_connection",
         )
 
 

@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from weft.errors import InvalidArguments, PackError, Problem, Where
 from weft.manifest import Manifest, Parameter, value_schema
-from weft.sdk import ActionContext, Variant
+from weft.sdk import ActionContext, Known, Variant
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject
 
@@ -34,8 +34,8 @@ class Callables:
     """What an action's module exports."""
 
     function: Callable[..., Any]
-    check: Callable[[Mapping[str, Json]], Iterable[Problem]] | None
-    attempts: Callable[[Mapping[str, Json]], Sequence[Variant]] | None
+    check: Callable[[Mapping[str, Json], Known], Iterable[Problem]] | None
+    attempts: Callable[[Mapping[str, Json], Known], Sequence[Variant]] | None
     warm: Callable[[], object] | None  #: prepares a slow import or connection ahead of the first call
     arguments_model: type[BaseModel]  #: the action's own, or one made of its keyword parameters
     plain: bool  #: whether the function takes keywords after its context
@@ -96,8 +96,15 @@ def callables(module: ModuleType, manifest: Manifest, source: Source) -> Callabl
         problems.append(_bad_signature(manifest, str(error), file))
     if problems:
         raise PackError(problems=problems)
-    check, attempts, warm = (getattr(module, name, None) for name in ("check", "attempts", "warm"))
-    return Callables(function, check, attempts, warm, model, plain)
+    check, attempts = (_with_known(getattr(module, name, None)) for name in ("check", "attempts"))
+    return Callables(function, check, attempts, getattr(module, "warm", None), model, plain)
+
+
+def _with_known(hook: Callable[..., Any] | None) -> Callable[[Mapping[str, Json], Known], Any] | None:
+    """Return a hook that is called with arguments and what else is known, whether or not it takes the second."""
+    if hook is None or len(inspect.signature(hook).parameters) != 1:
+        return hook
+    return lambda given, known: hook(given)
 
 
 def _bad_signature(manifest: Manifest, reason: str, file: str) -> Problem:

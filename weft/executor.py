@@ -81,8 +81,8 @@ def prepare(step: PlannedStep, scope: Scope) -> Prepared:
     parameters = action.manifest.all_parameters
     _refuse(step, arguments.check(parameters, given))
     complete = arguments.with_defaults(parameters, given)
-    _refuse(step, own_problems(action, complete))
-    return Prepared(complete, variants(action, complete))
+    _refuse(step, own_problems(action, complete, step.known))
+    return Prepared(complete, variants(action, complete, step.known))
 
 
 def _output_check(action: Action) -> ValueCheck:
@@ -278,6 +278,7 @@ class Executor:
             previous=call.previous,
             watched=pieces is not None,
             artifacts=self._artifacts(call.run_id),
+            catalogue=call.step.known.catalogue,
             write=self._writer(call),
             **extra,
         )

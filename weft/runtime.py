@@ -18,6 +18,7 @@ from typing import Self
 import platformdirs
 
 from weft import arguments, plan, source, wording
+from weft.catalogue import load as load_catalogue
 from weft.connections import BuiltIn, Connections, ConnectionSource, Environment, File
 from weft.embedded.local_model import LocalModel
 from weft.embedded.outbox import Outbox
@@ -65,6 +66,7 @@ class Runtime:
         self.home = home
         self.registry = registry
         self.redactor = Redactor()
+        self.catalogue = load_catalogue()
         self.outbox = Outbox(home / "outbox")
         self.journal: Journal = journal if journal is not None else MemoryJournal()
         environ = os.environ if environ is None else environ
@@ -170,7 +172,9 @@ class Runtime:
         if found.workflow is None:
             raise InvalidWorkflow(problems=found.problems)
         try:
-            planned = plan.compile(found.workflow, found.source, self.registry, connections=self.connections.facts)
+            planned = plan.compile(
+                found.workflow, found.source, self.registry, connections=self.connections, catalogue=self.catalogue
+            )
         except InvalidWorkflow as invalid:
             problems = (*found.source.warnings, *invalid.problems)
             raise InvalidWorkflow(problems=found.with_consequences(problems)) from None

@@ -6,9 +6,12 @@ An action is a module `actions/<id>.py` beside a manifest `manifests/<id>.yaml`.
   where `Arguments` is a frozen pydantic model, or plain keyword parameters after the context:
   `async def shout(context: ActionContext, text: str, times: int = 1)`. A plain `def` runs in a thread.
   It returns the output, a JSON value, and fails by raising `ActionError`;
-- optionally `check(arguments)`, a pure function from arguments to problems, for rules that the manifest cannot
-  state. `weft validate` calls it with the arguments that are known before a run, the executor with all of them;
-- optionally `attempts(arguments)`, a pure function from arguments to the chain of variants to try;
+- optionally `check(arguments)` or `check(arguments, known)`, a pure function from arguments to problems, for rules
+  that the manifest cannot state. `weft validate` calls it with the arguments that are known before a run, the
+  executor with all of them;
+- optionally `attempts(arguments)` or `attempts(arguments, known)`, a pure function from arguments to the chain of
+  variants to try; `weft validate` calls it with the arguments that are known before a run, and it returns none when
+  they are too few to say;
 - optionally `warm()`, called in a thread ahead of the first step to import what is slow.
 """
 
@@ -20,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from weft.catalogue import Catalogue, load
 from weft.errors import ActionError, Problem, Where
 from weft.redaction import Secret
 from weft.types import Json, JsonObject
@@ -28,9 +32,11 @@ __all__ = [
     "ActionContext",
     "ActionError",
     "Attempt",
+    "Catalogue",
     "Connection",
     "Json",
     "JsonObject",
+    "Known",
     "Problem",
     "Secret",
     "Variant",
@@ -81,6 +87,21 @@ class Attempt:
     status: int | None
     ms: int
     waited_s: float  #: between its end and the next attempt's begin
+    details: Mapping[str, Json] = field(default_factory=dict)  #: of its error
+
+
+def _no_settings(provider: str) -> Mapping[str, Json]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known before a run besides the arguments."""
+
+    catalogue: Catalogue = field(default_factory=load)
+    settings: Callable[[str], Mapping[str, Json]] = _no_settings
+    """From a provider to the fields, none of them secret, of the connection that a call to it would use; empty when
+    that is not known."""
 
 
 class Artifacts(Protocol):
@@ -118,6 +139,7 @@ class ActionContext:
     watched: bool = False  #: whether somebody looks at what is emitted
     emit: Callable[[str], None] = lambda token: None  #: show a piece of output while it is being made
     artifacts: Artifacts | None = None
+    catalogue: Catalogue = field(default_factory=load)
     write: Callable[[str, Mapping[str, Json]], None] = lambda message, facts: None
     barrier: Callable[[], Awaitable[None]] = _no_barrier
 

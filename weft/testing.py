@@ -13,7 +13,7 @@ from typing import Any
 from weft import arguments, packs, plan, source, structure
 from weft.errors import InvalidArguments, Problem, WeftError
 from weft.registry import Action, Pack, Registry
-from weft.sdk import ActionContext
+from weft.sdk import ActionContext, Known
 from weft.types import Json
 from weft.values import ValueCheck
 
@@ -63,7 +63,7 @@ async def run_action(
     problems = arguments.check(parameters, given)
     complete = arguments.with_defaults(parameters, given)
     if callables.check is not None and not problems:
-        problems = list(callables.check(complete))
+        problems = list(callables.check(complete, Known()))
     if problems:
         raise InvalidArguments(problems=problems)
     call = callables.bind(complete, _context(deadline_s, context))

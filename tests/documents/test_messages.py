@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from weft import plan, source
+from weft.connections import BuiltIn, Connections
 from weft.errors import InvalidSource, InvalidWorkflow, Problem
 from weft.plan import ConnectionFacts
+from weft.redaction import Redactor
 from weft.registry import Registry
+from weft.sdk import Connection
 from weft.survey import survey
 
 SOUND = """\
@@ -41,10 +44,16 @@ outputs:
   id: "{{ steps.mail.output.message_id }}"
 """
 
-KNOWN = {
-    "outbox": ConnectionFacts("outbox", "smtp", "built in"),
-    "local-model": ConnectionFacts("local-model", "model_provider", "built in", "openai"),
-}
+
+async def never_opened() -> Connection:
+    raise AssertionError("a plan opens no connection")
+
+
+FACTS = [
+    ConnectionFacts("outbox", "smtp", "built in"),
+    ConnectionFacts("local-model", "model_provider", "built in", "openai"),
+]
+KNOWN = Connections([BuiltIn({facts.name: (facts, never_opened) for facts in FACTS})], Redactor())
 
 
 def told(text: str, registry: Registry) -> tuple[Problem, ...]:
@@ -56,7 +65,7 @@ def told(text: str, registry: Registry) -> tuple[Problem, ...]:
     if found.workflow is None:
         return found.problems
     try:
-        planned = plan.compile(found.workflow, found.source, registry, connections=lambda name, _: KNOWN.get(name))
+        planned = plan.compile(found.workflow, found.source, registry, connections=KNOWN)
     except InvalidWorkflow as invalid:
         return found.with_consequences(invalid.problems)
     return found.with_consequences(planned.warnings)

@@ -67,7 +67,9 @@ class Chain:
         else:
             self._next_variant(failure)
         self._repeated = self._repeated or failure.effect == "unknown"
-        self._previous.append(Attempt(variant.name, tried, failure.kind, failure.status, outcome.ms, wait_s))
+        self._previous.append(
+            Attempt(variant.name, tried, failure.kind, failure.status, outcome.ms, wait_s, failure.details)
+        )
         self._spent_s += wait_s
         return wait_s
 

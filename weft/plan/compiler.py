@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
-from weft import expressions, wording
-from weft.errors import ExpressionError, InvalidWorkflow, NotFound, PackError, Problem, Severity, Where
+from weft import arguments, expressions, wording
+from weft.catalogue import load
+from weft.errors import (
+    ConnectionUnusable,
+    ExpressionError,
+    InvalidWorkflow,
+    NotFound,
+    PackError,
+    Problem,
+    Severity,
+    Where,
+)
 from weft.expressions import Template
 from weft.manifest import Manifest, Parameter
 from weft.plan import given
+from weft.plan.hooks import foreseen
 from weft.plan.model import Kind, Located, Plan, PlannedStep, Value, ancestors, inside_step, templates
 from weft.plan.references import Visible, fault
 from weft.registry import Action, Registry
+from weft.sdk import Catalogue, Known
 from weft.source import Source
 from weft.types import DocumentPath, Json
 from weft.workflow import ErrorSteps, Step, Workflow, seconds
@@ -31,14 +43,36 @@ class ConnectionFacts:
     type: str
     source: str  #: `environment`, `file connections.yaml`, `built in`
     provider: str | None = None
+    settings: Mapping[str, Json] = field(default_factory=dict)  #: the fields that are not secret, as far as known
 
 
-ConnectionsKnown: TypeAlias = Callable[[str, str], "ConnectionFacts | None"]
-"""From a connection's name and the type that is wanted to what is known of it; None when there is none."""
+class ConnectionsKnown(Protocol):
+    """What is known of connections without opening one."""
+
+    def facts(self, name: str, wanted: str) -> ConnectionFacts | None:
+        """Return what is known of a connection; None when there is none of this name."""
+
+    def choose(self, name: str | None, wanted: str, *, provider: str | None, others: Mapping[str, str]) -> str:
+        """Return the name of the connection that serves a call.
+
+        Args:
+            name: The step's own connection, if it names one.
+            wanted: The type that the action needs.
+            provider: The provider that the call goes to; None when the action has no providers.
+            others: The step's connections by provider.
+
+        Raises:
+            ConnectionUnusable: There is none, or there are several, or the one named belongs to another provider.
+        """
 
 
 def compile(  # noqa: A001  the word of the trade; the built-in is not used here
-    workflow: Workflow, source: Source, registry: Registry, *, connections: ConnectionsKnown | None = None
+    workflow: Workflow,
+    source: Source,
+    registry: Registry,
+    *,
+    connections: ConnectionsKnown | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Plan:
     """Check `workflow` against `registry` and return its plan.
 
@@ -47,11 +81,12 @@ def compile(  # noqa: A001  the word of the trade; the built-in is not used here
         source: The document as text, for places.
         registry: The actions and types of connections there are.
         connections: What is known of connections; left out, connections are not checked.
+        catalogue: What is known of models; left out, the one that is shipped.
 
     Raises:
         InvalidWorkflow: The document has faults; all of them are in `problems`, warnings among them.
     """
-    compiler = _Compiler(workflow, source, registry, connections)
+    compiler = _Compiler(workflow, source, registry, connections, catalogue or load())
     plan = compiler.plan()
     problems = sorted(compiler.problems, key=lambda problem: (problem.where.line or 0, problem.where.column or 0))
     if any(problem.severity == "error" for problem in problems):
@@ -85,12 +120,18 @@ class _Place:
 
 class _Compiler:
     def __init__(
-        self, workflow: Workflow, source: Source, registry: Registry, connections: ConnectionsKnown | None
+        self,
+        workflow: Workflow,
+        source: Source,
+        registry: Registry,
+        connections: ConnectionsKnown | None,
+        catalogue: Catalogue,
     ) -> None:
         self.workflow = workflow
         self.source = source
         self.registry = registry
         self.connections = connections
+        self.catalogue = catalogue
         self.problems: list[Problem] = []
 
     def plan(self) -> Plan:
@@ -167,6 +208,7 @@ class _Compiler:
             on_error=self._on_error(step, place, action),
             at_most_once=step.delivery == "at_most_once",
             disabled=step.disabled,
+            known=self._known(step, action),
         )
 
     def _on_error(self, step: Step, place: _Place, action: Action | None) -> tuple[PlannedStep, ...]:
@@ -220,7 +262,7 @@ class _Compiler:
     def _check_known(self, connection: str, wanted: str, at: DocumentPath, name: str) -> None:
         if self.connections is None:
             return
-        facts = self.connections(connection, wanted)
+        facts = self.connections.facts(connection, wanted)
         if facts is None:
             self._problem(
                 "unknown_connection",
@@ -238,6 +280,45 @@ class _Compiler:
                 name,
                 remedy=f"Name one of type {wanted}.",
             )
+
+    def _known(self, step: Step, action: Action | None) -> Known:
+        """Return what the rules of the step's action are told."""
+        wanted = action.manifest.connection if action else None
+        connections = self.connections
+        if wanted is None or connections is None:
+            return Known(self.catalogue)
+
+        def settings(provider: str) -> Mapping[str, Json]:
+            try:
+                name = connections.choose(step.connection, wanted, provider=provider, others=step.connections)
+            except ConnectionUnusable:
+                return {}
+            facts = connections.facts(name, wanted)
+            return {} if facts is None else facts.settings
+
+        return Known(self.catalogue, settings)
+
+    def _check_chain(self, action: Action, step: Step, place: _Place) -> None:
+        """Check that each call of the step's chain has a connection of its provider."""
+        wanted, connections = action.manifest.connection, self.connections
+        if wanted is None or connections is None or action.load().attempts is None:
+            return
+        declared = action.manifest.all_parameters
+        constants = given.constants(step.arguments)
+        settled = [each for each in declared if each.name in constants or each.name not in step.arguments]
+        complete = arguments.with_defaults(settled, constants)
+        try:
+            chain = foreseen(action, complete, self._known(step, action))
+        except PackError as error:
+            self.problems += error.problems
+            return
+        for provider in dict.fromkeys(variant.provider for variant in chain):
+            try:
+                connections.choose(step.connection, wanted, provider=provider, others=step.connections)
+            except ConnectionUnusable as error:
+                where = self._where((*place.at, "connections" if step.connections else "connection"), place.name)
+                severity: Severity = "warning" if error.problem.code == "unknown_connection" else "error"
+                self.problems += [replace(problem, where=where, severity=severity) for problem in error.problems]
 
     def _check_delivery(self, step: Step, place: _Place, action: Action) -> None:
         manifest, at, name = action.manifest, place.at, place.name
@@ -294,15 +375,18 @@ class _Compiler:
             self._problem("not_literal", message, at, place.name, remedy="Write the value itself.")
 
     def _check_arguments(self, action: Action, step: Step, place: _Place) -> None:
-        for problem in given.problems(action, step.arguments):
+        found = given.problems(action, step.arguments, self._known(step, action))
+        if not any(problem.severity == "error" for problem in found):
+            self._check_chain(action, step, place)
+        for problem in found:
             path = wording.path_of(problem.where.field or "")
             if path and path[0] in step.arguments:
                 of_key = problem.code in ("unknown_parameter", "unknown_key", "requires", "excludes")
-                found = self.source.where((*place.at, "with", *path), key=of_key)
+                at = self.source.where((*place.at, "with", *path), key=of_key)
             else:
-                found = self.source.where((*place.at, "with" if step.arguments else "uses"), key=True)
-            field = f"with.{problem.where.field}" if problem.where.field else "with"
-            where = Where(found.file, found.line, found.column, place.name, field)
+                at = self.source.where((*place.at, "with" if step.arguments else "uses"), key=True)
+            name = f"with.{problem.where.field}" if problem.where.field else "with"
+            where = Where(at.file, at.line, at.column, place.name, name)
             self.problems.append(replace(problem, where=where))
 
     # ---- templates

@@ -9,7 +9,8 @@ from weft import arguments, expressions, wording
 from weft.errors import PackError, Problem
 from weft.plan.hooks import own_problems
 from weft.registry import Action
-from weft.types import DocumentPath, Json
+from weft.sdk import Known
+from weft.types import DocumentPath, Json, JsonObject
 from weft.workflow import Step
 
 CERTAIN = frozenset({"missing", "unknown_key"})
@@ -21,12 +22,13 @@ BETWEEN = frozenset({"requires", "excludes", "unknown_name"})
 STEP_KEYS = frozenset(info.alias or name for name, info in Step.model_fields.items())
 
 
-def problems(action: Action, given: Mapping[str, Json]) -> list[Problem]:
+def problems(action: Action, given: Mapping[str, Json], known: Known) -> list[Problem]:
     """Return what is wrong with a step's arguments; where a template stands, nothing is judged.
 
     Args:
         action: What is called.
         given: The arguments as the document has them.
+        known: What the action's own rules are told.
 
     Returns:
         Problems whose `where.field` is the path inside `with`.
@@ -40,11 +42,15 @@ def problems(action: Action, given: Mapping[str, Json]) -> list[Problem]:
     ]
     if any(problem.severity == "error" for problem in found):
         return found
-    constants = {name: value for name, value in given.items() if not any(path[0] == name for path in places)}
     try:
-        return found + own_problems(action, constants)
+        return found + own_problems(action, constants(given), known)
     except PackError as error:
         return found + list(error.problems)
+
+
+def constants(given: Mapping[str, Json]) -> JsonObject:
+    """Return the arguments in which no template stands."""
+    return {name: value for name, value in given.items() if next(_templates(value, ()), None) is None}
 
 
 def _templates(value: Json, path: DocumentPath) -> Iterator[DocumentPath]:

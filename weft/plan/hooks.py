@@ -7,40 +7,48 @@ from typing import Any
 
 from weft.errors import PackError, Problem
 from weft.registry import Action
-from weft.sdk import Variant
+from weft.sdk import Known, Variant
 from weft.types import JsonObject
 
 
-def own_problems(action: Action, given: JsonObject) -> list[Problem]:
+def own_problems(action: Action, given: JsonObject, known: Known) -> list[Problem]:
     """Return what the action's own check finds wrong with its arguments.
 
     Raises:
         PackError: The check itself is wrong.
     """
-    check = action.load().check
-    if check is None:
-        return []
-    return _all_of(Problem, action, "check", check, given)
+    return _all_of(Problem, action, "check", given, known)
 
 
-def variants(action: Action, given: JsonObject) -> tuple[Variant, ...]:
+def variants(action: Action, given: JsonObject, known: Known) -> tuple[Variant, ...]:
     """Return the calls to try, in order.
 
     Raises:
         PackError: The action's `attempts` is wrong, or names none.
     """
-    attempts = action.load().attempts
-    if attempts is None:
-        return (Variant("default"),)
-    found: list[Variant] = _all_of(Variant, action, "attempts", attempts, given)
+    found = foreseen(action, given, known)
     if not found:
         raise _broken(action, "attempts", "named nothing to try")
-    return tuple(found)
+    return found
 
 
-def _all_of(kind: type, action: Action, name: str, hook: Any, given: JsonObject) -> list[Any]:
+def foreseen(action: Action, given: JsonObject, known: Known) -> tuple[Variant, ...]:
+    """Return the calls to try as far as they follow from some of the arguments; none when that cannot be said.
+
+    Raises:
+        PackError: The action's `attempts` is wrong.
+    """
+    if action.load().attempts is None:
+        return (Variant("default"),)
+    return tuple(_all_of(Variant, action, "attempts", given, known))
+
+
+def _all_of(kind: type, action: Action, name: str, given: JsonObject, known: Known) -> list[Any]:
+    hook = getattr(action.load(), name)
+    if hook is None:
+        return []
     try:
-        found = list(hook(dict(given)))
+        found = list(hook(dict(given), known))
     except Exception as error:
         # The text of the exception may hold arguments, so it goes to the log alone.
         logging.getLogger("weft.plan").exception("hook_failed %s %s", action.id, name)

@@ -10,6 +10,7 @@ from weft import wording
 from weft.errors import ExpressionError, Problem, Where
 from weft.expressions import Template
 from weft.registry import Action
+from weft.sdk import Known
 from weft.source import Source
 from weft.types import DocumentPath, Json, Scope
 from weft.workflow import Retry, Workflow
@@ -97,6 +98,7 @@ class PlannedStep:
     goes_on: bool = False  #: `on_error` is not `fail`
     on_error: tuple[PlannedStep, ...] = ()
     at_most_once: bool = False
+    known: Known = field(default_factory=Known)  #: what the action's own rules are told
     disabled: bool = False
 
     def where(self) -> Where:
