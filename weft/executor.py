@@ -16,12 +16,12 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeGuard
 from weakref import WeakKeyDictionary
 
-from weft import arguments
+from weft import arguments, wording
 from weft.errors import (
     ActionError,
     ConnectionUnusable,
@@ -33,7 +33,7 @@ from weft.errors import (
     Where,
 )
 from weft.outcome import Failure, Outcome, encode
-from weft.plan import PlannedStep, render, templates
+from weft.plan import PlannedStep, render
 from weft.plan.hooks import own_problems, variants
 from weft.redaction import Pieces, Redactor
 from weft.registry import Action
@@ -109,13 +109,13 @@ def _refuse(step: PlannedStep, problems: list[Problem]) -> None:
 
 
 def _placed(step: PlannedStep, problem: Problem) -> Problem:
+    """The problem of an argument at the place where the step gives it, or else of the step."""
     named = problem.where.field
-    first = (named or "").split("[")[0].split(".")[0]
-    value = step.arguments.get(first)
+    path = wording.path_of(named or "")
     where = Where(step=step.name, field=f"with.{named}" if named else "with")
-    templated = next(templates(value), None) if first in step.arguments else None
-    where = where.within(templated.where() if templated is not None else step.where())
-    return Problem(problem.code, problem.message, problem.remedy, where, problem.severity)
+    given = path[:1] and path[0] in step.arguments
+    place = step.source.where((*step.at, "with", *path)) if given else step.where()
+    return replace(problem, where=where.within(place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +350,8 @@ class Executor:
 
     def _kept(self, failure: Failure, call: Call) -> Failure:
         """Return the failure as it can be recorded, whatever the action put into it: clean, bounded, JSON."""
-        problem = failure.problem.at(call.step.where())
+        told = failure.problem
+        problem = _placed(call.step, told) if told.where.field and not told.where.file else told.at(call.step.where())
         wait_s, status = failure.retry_after_s, failure.status
         return Failure(
             Problem(self._told(problem.code), self._told(problem.message), self._remedy(problem), problem.where),

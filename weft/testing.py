@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from weft import arguments, packs, plan, source, structure
+from weft import arguments, packs, plan, source
 from weft.errors import InvalidArguments, Problem, WeftError
 from weft.registry import Action, Pack, Registry
 from weft.sdk import ActionContext, Known
+from weft.survey import survey
 from weft.types import Json
 from weft.values import ValueCheck
 
@@ -107,16 +108,21 @@ def _without_example(action: Action) -> Iterator[Problem]:
 
 def _workflow_problems(name: str, file: Path, registry: Registry) -> Iterator[Problem]:
     try:
-        text = source.read_file(file)
-        document = structure.load(text)
-        plan.compile(document, text, registry)
+        found = survey(source.read_file(file))
     except WeftError as error:
         yield from error.problems
         return
-    if document.name != name:
+    problems: tuple[Problem, ...] = ()
+    if found.workflow is not None:
+        try:
+            plan.compile(found.workflow, found.source, registry)
+        except WeftError as error:
+            problems = error.problems
+    yield from found.with_consequences(problems)
+    if found.workflow is not None and found.workflow.name != name:
         yield Problem(
             "name",
-            f"The workflow is named {document.name!r}, its file {file.name!r}.",
+            f"The workflow is named {found.workflow.name!r}, its file {file.name!r}.",
             "Give the two one name.",
-            text.where(("name",)),
+            found.source.where(("name",)),
         )

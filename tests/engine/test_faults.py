@@ -105,7 +105,13 @@ async def test_a_variant_that_breaks_the_manifest_is_a_failed_attempt_without_ef
     assert [(a.variant, a.kind) for a in report.steps[0].attempts] == [
         ("bad", "bad_argument"), ("unknown", "bad_argument"), ("good", None)
     ]  # fmt: skip
-    assert report.steps[0].attempts[0].problem.where.field == "how"
+    told = report.steps[0].attempts[0].problem.where
+    assert told.field == "with.how"
+    assert (
+        one("uses: rogue, with: {how: variant breaks}")
+        .splitlines()[told.line - 1][told.column - 1 :]
+        .startswith("variant")
+    )
 
 
 async def test_a_thousand_tries_take_time_in_proportion(lab):
