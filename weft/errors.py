@@ -185,6 +185,12 @@ class JournalRefused(WeftError):
     code = "journal_refused"
 
 
+class JournalUnavailable(WeftError):
+    """The journal cannot be opened, or could not keep what it was given."""
+
+    code = "journal_unavailable"
+
+
 class ActionError(WeftError):
     """An action could not do its work.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from weft.errors import JournalRefused, NotFound
 from weft.types import JsonObject
 
 RecordKind = Literal["begun", "succeeded", "failed", "cancelled", "timer", "rang", "cancel"]
@@ -53,6 +54,33 @@ class Ended:
 
     state: str
     result: str  #: JSON text
+
+
+LARGEST_ARTIFACT = 50_000_000  #: bytes
+
+
+def refuse_large_artifact(content: bytes, name: str) -> None:
+    if len(content) > LARGEST_ARTIFACT:
+        raise JournalRefused(
+            f"{name!r} has {len(content):,} bytes, at most {LARGEST_ARTIFACT:,} can be kept with a run."
+        )
+
+
+def reference(artifact: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
+    """Return how a step's output speaks of an artifact with this SHA-256."""
+    return {"artifact": f"sha256:{artifact}", "name": name, "content_type": content_type, "size": len(content)}
+
+
+def other_content(run_id: str, record: Record) -> JournalRefused:
+    return JournalRefused(f"Run {run_id!r} holds another record for {record.path!r} {record.n}.")
+
+
+def unknown_artifact(artifact: str) -> NotFound:
+    return NotFound(
+        f"This run has no artifact {artifact!r}.",
+        remedy="Use the `artifact` of an earlier step's output.",
+        code="unknown_artifact",
+    )
 
 
 class Journal(Protocol):

@@ -7,10 +7,17 @@ import secrets
 from dataclasses import dataclass, field
 
 from weft.errors import JournalRefused, NotFound
-from weft.journal.base import Claim, Ended, Record, RunRow
+from weft.journal.base import (
+    Claim,
+    Ended,
+    Record,
+    RunRow,
+    other_content,
+    reference,
+    refuse_large_artifact,
+    unknown_artifact,
+)
 from weft.types import JsonObject
-
-LARGEST_ARTIFACT = 50_000_000  #: bytes
 
 
 @dataclass(slots=True)
@@ -48,32 +55,26 @@ class MemoryJournal:
 
     async def record(self, claim: Claim, *records: Record) -> None:
         kept = self._owned(claim)
+        new: dict[tuple[str, int, str], Record] = {}
         for record in records:
-            known = kept.records.get((record.path, record.n, record.kind))
-            if known is not None and known != record:
-                raise JournalRefused(f"Run {claim.run_id!r} holds another record for {record.path!r} {record.n}.")
-        kept.records.update({(record.path, record.n, record.kind): record for record in records})
+            key = record.path, record.n, record.kind
+            if kept.records.get(key, new.setdefault(key, record)) != record:
+                raise other_content(claim.run_id, record)
+        kept.records.update(new)
 
     async def finish(self, claim: Claim, ended: Ended) -> None:
         self._owned(claim).ended = ended
 
     async def save_artifact(self, run_id: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
-        if len(content) > LARGEST_ARTIFACT:
-            raise JournalRefused(
-                f"{name!r} has {len(content):,} bytes, at most {LARGEST_ARTIFACT:,} can be kept with a run."
-            )
-        artifact = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        refuse_large_artifact(content, name)
+        artifact = hashlib.sha256(content).hexdigest()
         self._kept(run_id).artifacts[artifact] = content
-        return {"artifact": artifact, "name": name, "content_type": content_type, "size": len(content)}
+        return reference(artifact, content, name=name, content_type=content_type)
 
     async def read_artifact(self, run_id: str, artifact: str) -> bytes:
-        content = self._kept(run_id).artifacts.get(artifact)
+        content = self._kept(run_id).artifacts.get(artifact.removeprefix("sha256:"))
         if content is None:
-            raise NotFound(
-                f"This run has no artifact {artifact!r}.",
-                remedy="Use the `artifact` of an earlier step's output.",
-                code="unknown_artifact",
-            )
+            raise unknown_artifact(artifact)
         return content
 
     def _kept(self, run_id: str) -> _Kept:

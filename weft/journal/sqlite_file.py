@@ -1,0 +1,177 @@
+"""One SQLite file that is safe to stand on: where it may lie, how it is opened, how it grows from version to version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from weft.errors import JournalUnavailable
+
+NETWORK: Final = frozenset(
+    "9p afs afpfs ceph cifs davfs fuse.glusterfs fuse.sshfs glusterfs gpfs lustre nfs nfs4 smb3 smbfs vboxsf".split()  # noqa: SIM905
+)
+"""File systems on which locks or the order of writes are not what SQLite needs (sqlite.org/howtocorrupt.html §2.1)."""
+
+BUSY_MS: Final = 250
+"""How long SQLite itself waits for another writer; whoever asked waits on, and looks about between two tries."""
+
+LONGEST_OPENING_S: Final = 30.0
+"""After that, who holds the file is no other process that is just opening it."""
+
+
+Migrations: TypeAlias = Sequence[Sequence[str]]
+"""Statements, the n-th group of which leads from version n to n + 1; never changed once released."""
+
+
+def open_file(path: Path, migrations: Migrations) -> sqlite3.Connection:
+    """Open the file, make it if it is not there, and bring it to the newest version.
+
+    Args:
+        path: Its place; a link is followed to where it really is.
+        migrations: What made each version out of the one before.
+
+    Raises:
+        JournalUnavailable: It lies where it cannot be kept safe, is no journal, or was written by a newer Weft.
+    """
+    real = path.resolve()
+    _refuse_place(real)
+    real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    is_new = not real.exists()
+    if is_new:
+        os.close(os.open(real, os.O_CREAT | os.O_WRONLY, 0o600))
+        _sync_directory(real.parent)
+    connection = sqlite3.connect(real, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    try:
+        _patiently(lambda: _prepare(connection, real))
+        _patiently(lambda: _migrate(connection, real, migrations))
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _unusable(real, error) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _patiently(step: Callable[[], None]) -> None:
+    """Do a step of the opening; while another process does the same one, wait for it."""
+    until = time.monotonic() + LONGEST_OPENING_S
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether another process holds the file, so that waiting helps."""
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> JournalUnavailable:
+    if is_busy(error):
+        return JournalUnavailable(
+            f"{path} is held by another program.", code="journal_busy", remedy="Wait for it, or end it."
+        )
+    return JournalUnavailable(
+        f"{path} cannot be used as a journal ({getattr(error, 'sqlite_errorname', 'SQLITE_ERROR')}).",
+        remedy="Put a backup in its place, or move the file away to begin anew.",
+    )
+
+
+def _refuse_place(path: Path) -> None:
+    kind = file_system(path)
+    if kind in NETWORK:
+        raise JournalUnavailable(
+            f"{path} lies on a network file system ({kind}), where a journal cannot be kept safe.",
+            code="journal_on_network",
+            remedy="Choose a local directory with --home or WEFT_HOME, or set WEFT_DATABASE_URL.",
+        )
+    if path.exists() and path.stat().st_nlink > 1:
+        raise JournalUnavailable(
+            f"{path} has a second name (a hard link); two processes could miss each other's locks.",
+            code="journal_linked",
+            remedy="Delete the other name.",
+        )
+
+
+def file_system(path: Path) -> str | None:
+    """Return the kind of file system that `path` lies on, or None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    best, kind = -1, None
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        place = left.split(" ")[4].encode().decode("unicode_escape")
+        if path.is_relative_to(place) and len(place) >= best:  # of two mounts at one place the later is seen
+            best, kind = len(place), right.split(" ")[0]
+    return kind
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Set what durability needs and read it back."""
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA fullfsync=ON")  # macOS: without it a disk may keep what it has called written
+    connection.execute("PRAGMA foreign_keys=ON")
+    synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+    if (mode, synchronous) != ("wal", 2):
+        raise JournalUnavailable(
+            f"{path} cannot be kept durable: journal_mode is {mode}, synchronous is {synchronous}; "
+            "wal and 2 are needed.",
+            remedy="Choose another directory with --home or WEFT_HOME.",
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations) -> None:
+    version = _version(connection)
+    if version > len(migrations):
+        raise JournalUnavailable(
+            f"{path} has version {version}, this Weft knows versions up to {len(migrations)}.",
+            code="journal_too_new",
+            remedy="Use the newer Weft that wrote it.",
+        )
+    if 0 < version < len(migrations):
+        back_up(connection, path.with_name(f"{path.name}.v{version}.backup"))
+    while (version := _version(connection)) < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(connection) == version:  # else another process was faster
+                for statement in migrations[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def back_up(connection: sqlite3.Connection, to: Path) -> None:
+    """Write a copy of the whole file, complete or not at all."""
+    part = to.with_name(f"{to.name}.part")
+    part.unlink(missing_ok=True)
+    connection.execute("VACUUM INTO ?", (str(part),))
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(to)
+    _sync_directory(to.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

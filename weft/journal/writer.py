@@ -1,0 +1,169 @@
+"""The one thread of a process that touches the journal's file.
+
+Everything that waits is one transaction, so that a hundred runs share one flush of the disk. A promise is kept after
+COMMIT and never before. First come, first written: what a run wrote earlier is never less durable than what it wrote
+later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from weft.errors import JournalUnavailable, WeftError
+from weft.journal.sqlite_file import Migrations, is_busy, open_file
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+MOST_AT_ONCE: Final = 1_000
+"""Pieces of work in one transaction; more would keep the first ones waiting."""
+
+_LOG = logging.getLogger("weft.journal")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    work: Work
+    promise: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    result: Any = None
+    error: BaseException | None = None
+
+    def answer(self) -> None:
+        if self.promise.done():  # whoever asked has gone
+            return
+        if self.error is None:
+            self.promise.set_result(self.result)
+        else:
+            self.promise.set_exception(self.error)
+
+
+class Writer:
+    """Does pieces of work on the file, many in one transaction.
+
+    A piece of work may raise a `WeftError` to refuse, and then must not have written anything; the others go on.
+    """
+
+    def __init__(self, path: Path, migrations: Migrations) -> None:
+        self._path = path
+        self._migrations = migrations
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self.commits = 0  #: so far
+        self.held_since: float | None = None  #: instant of `time.monotonic()` from which another program holds the file
+
+    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do a piece of work and return its result when it is on disk.
+
+        Raises:
+            JournalUnavailable: It could not be written; whether it was is not known.
+            WeftError: The work refused.
+        """
+        if self._closed:
+            raise JournalUnavailable("The journal is closed.", code="journal_closed")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="weft-journal", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(work, loop.create_future(), loop)
+        self._queue.put(waiting)
+        result: T = await waiting.promise
+        return result
+
+    async def close(self) -> None:
+        """Write what waits, then let go of the file."""
+        self._closed = True
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    # ---- in the thread
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        batch: list[_Waiting] = []
+        while self._next(batch):
+            try:
+                connection = connection or open_file(self._path, self._migrations)
+                self._commit(connection, batch)
+            except Exception as error:  # noqa: BLE001  every piece of work gets an answer
+                if connection is not None:  # whether the disk kept what was being written is not knowable
+                    connection.close()
+                    connection = None
+                told = _told(self._path, error)
+                for waiting in batch:
+                    waiting.error = told
+            _answer(batch)
+        if connection is not None:
+            connection.close()
+
+    def _next(self, batch: list[_Waiting]) -> bool:
+        """Fill `batch` with what waits, or wait for something; tell whether there is more to come."""
+        batch.clear()
+        first = self._queue.get()
+        while first is not None:
+            batch.append(first)
+            if len(batch) == MOST_AT_ONCE or self._queue.empty():
+                return True
+            first = self._queue.get()
+        if batch:
+            self._queue.put(None)  # the end comes after what waits
+        return bool(batch)
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
+        self._begin(connection)
+        for waiting in batch:
+            try:
+                waiting.result = waiting.work(connection)
+            except WeftError as refusal:
+                waiting.error = refusal
+        connection.execute("COMMIT")
+        self.commits += 1
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction; while another program holds the file, wait without end: nothing is lost by waiting."""
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                if self.held_since is None:
+                    self.held_since = time.monotonic()
+                    _LOG.warning("journal_held %s", self._path)
+            else:
+                self.held_since = None
+                return
+
+
+def _told(path: Path, error: Exception) -> WeftError:
+    if isinstance(error, WeftError):
+        return error
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    _LOG.error("journal_failed %s %s", path, name, exc_info=error)
+    remedy = "Make room on the disk." if name.startswith("SQLITE_FULL") else "The log has the details."
+    return JournalUnavailable(f"The journal {path} could not be written ({name}).", remedy=remedy)
+
+
+def _answer(batch: list[_Waiting]) -> None:
+    loops = {waiting.loop for waiting in batch}
+    for loop in loops:
+        mine = [waiting for waiting in batch if waiting.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_answer_all, mine)
+        except RuntimeError:  # the loop has closed: nobody waits there any more
+            _LOG.debug("journal_answers_unheard %s", len(mine))
+
+
+def _answer_all(waiting: list[_Waiting]) -> None:
+    for each in waiting:
+        each.answer()
