@@ -356,7 +356,7 @@ async def test_a8_two_interpreters_of_one_run_cannot_both_write(lab):
     planned = lab.plan("name: a\nsteps: [{id: a, uses: nap, with: {seconds: 0.05}}, {id: b, uses: echo}]")
     task = asyncio.create_task(lab.run(planned))
     await until(lambda: any(isinstance(event, AttemptStarted) for event in lab.events))
-    await lab.journal.claim("run-1")
+    await lab.journal.claim("run-1", ends=1)
     report = await task
 
     assert (report.state, report.problem.code) == ("failed", "journal_refused")

@@ -9,9 +9,7 @@ import pytest
 
 from weft.engine.events import AttemptStarted
 from weft.engine.interpreter import RunFacts
-from weft.errors import JournalRefused, NotFound
-from weft.journal.base import OUTCOMES, Claim, Ended, Record, RunRow
-from weft.journal.memory import MemoryJournal
+from weft.journal.base import OUTCOMES, Record
 
 DOCUMENTS = {
     "chain": """
@@ -202,59 +200,3 @@ async def test_a_cancel_on_record_stays_a_cancel(lab):
     assert report.state == "cancelled"
     assert [step.state for step in report.steps] == ["cancelled", "succeeded"]
     assert not [event for event in lab.events if isinstance(event, AttemptStarted) and event.path == "/a"]
-
-
-# ---- the journal itself
-async def test_a_journal_refuses_who_does_not_own_the_run():
-    """A write counts only under the latest claim, and none after the end."""
-    journal = MemoryJournal()
-    first = await journal.accept(RunRow("r", "w", "{}", "null", 1.0))
-    second = await journal.claim("r")
-    record = Record("/a", 1, "succeeded", "{}")
-    with pytest.raises(JournalRefused):
-        await journal.record(first, record)
-    with pytest.raises(JournalRefused):
-        await journal.record(Claim("r", second.epoch, "guessed"), record)
-    await journal.record(second, record)
-    await journal.finish(second, Ended("succeeded", "{}"))
-
-    with pytest.raises(JournalRefused):
-        await journal.record(second, record)
-    with pytest.raises(JournalRefused):
-        await journal.claim("r")
-    assert (await journal.load("r"))[1:] == ([record], Ended("succeeded", "{}"))
-
-
-async def test_a_record_stands_once_under_its_key():
-    """The same record twice is kept once; other content under its key is refused, and then nothing is kept."""
-    journal = MemoryJournal()
-    claim = await journal.accept(RunRow("r", "w", "{}", "null", 1.0))
-    await journal.record(claim, Record("/a", 1, "succeeded", "1"))
-    await journal.record(claim, Record("/a", 1, "succeeded", "1"))
-    with pytest.raises(JournalRefused):
-        await journal.record(claim, Record("/b", 1, "succeeded", "1"), Record("/a", 1, "succeeded", "2"))
-
-    assert [record.path for record in (await journal.load("r"))[1]] == ["/a"]
-
-
-async def test_a_run_id_is_accepted_once():
-    """A second run under a known id is refused."""
-    journal = MemoryJournal()
-    await journal.accept(RunRow("r", "w", "{}", "null", 1.0))
-    with pytest.raises(JournalRefused):
-        await journal.accept(RunRow("r", "w", "{}", "null", 2.0))
-    with pytest.raises(NotFound):
-        await journal.load("other")
-
-
-async def test_artifacts_belong_to_their_run():
-    """An artifact is kept under the hash of its content and read back by its run alone."""
-    journal = MemoryJournal()
-    for run in ("r", "s"):
-        await journal.accept(RunRow(run, "w", "{}", "null", 1.0))
-    kept = await journal.save_artifact("r", b"content", name="a.txt", content_type="text/plain")
-
-    assert await journal.read_artifact("r", kept["artifact"]) == b"content"
-    assert kept["size"] == 7
-    with pytest.raises(NotFound):
-        await journal.read_artifact("s", kept["artifact"])

@@ -61,7 +61,7 @@ async def test_the_newest_claim_alone_counts(journal: Journal) -> None:
     """A2, A8: an owner that wakes up late can neither record nor finish, even what is recorded already."""
     old = await journal.accept(row())
     await journal.record(old, begun())
-    new = await journal.claim("r1")
+    new = await journal.claim("r1", ends=1)
     for late in (
         journal.record(old, begun()),
         journal.record(old, begun("/b")),
@@ -100,7 +100,11 @@ async def test_nothing_follows_the_end(journal: Journal) -> None:
     """A run that has ended takes no record, no second end and no claim."""
     claim = await journal.accept(row())
     await journal.finish(claim, Ended("succeeded", AWKWARD))
-    for late in (journal.record(claim, begun()), journal.finish(claim, Ended("failed", "{}")), journal.claim("r1")):
+    for late in (
+        journal.record(claim, begun()),
+        journal.finish(claim, Ended("failed", "{}")),
+        journal.claim("r1", ends=1),
+    ):
         with pytest.raises(JournalRefused, match="has ended: succeeded"):
             await late
 
@@ -111,7 +115,7 @@ async def test_an_unknown_run_is_told(journal: Journal) -> None:
     """Whatever is asked of a run that is not there says so."""
     nobody = Claim("r9", 1, "t")
     for asked in (
-        journal.claim("r9"),
+        journal.claim("r9", ends=1),
         journal.load("r9"),
         journal.record(nobody, begun()),
         journal.finish(nobody, Ended("failed", "{}")),
@@ -139,10 +143,24 @@ async def test_runs_side_by_side_do_not_mix(journal: Journal) -> None:
     """A refusal to one of many writers at once is that one's alone."""
     claims = [await journal.accept(row(f"r{number}")) for number in range(20)]
     stale = claims[7]
-    await journal.claim("r7")
+    await journal.claim("r7", ends=1)
     answers = await asyncio.gather(*(journal.record(claim, begun()) for claim in claims), return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [
         JournalRefused if claim is stale else type(None) for claim in claims
     ]
     assert [len((await journal.load(f"r{number}"))[1]) for number in range(20)] == [1] * 7 + [0] + [1] * 12
+
+
+async def test_a_run_is_taken_over_from_the_owner_that_was_meant(journal: Journal) -> None:
+    """A2: of several that saw the same owner die one gets the run; it is listed until it ends."""
+    await journal.accept(row())
+    await journal.accept(row("r2"))
+    answers = await asyncio.gather(*(journal.claim("r1", ends=1) for _ in range(5)), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [Claim, *[JournalRefused] * 4]
+    assert {(run.run_id, run.epoch) for run in await journal.unfinished()} == {("r1", 2), ("r2", 1)}
+    claim = answers[0]
+    assert isinstance(claim, Claim)
+    await journal.finish(claim, Ended("succeeded", "{}"))
+    assert [run.run_id for run in await journal.unfinished()] == ["r2"]

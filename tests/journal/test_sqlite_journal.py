@@ -59,7 +59,7 @@ async def test_another_process_reads_what_was_acknowledged_after_a_kill(tmp_path
     acknowledged = int([line for line in [*told, *rest.splitlines()] if line.strip()][-1].split()[0])
 
     journal = SqliteJournal(file)
-    claim = await journal.claim("r1")
+    claim = await journal.claim("r1", ends=1)
     found = len((await journal.load("r1"))[1])
     await journal.close()
     assert claim.epoch == 2

@@ -49,6 +49,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that has not ended, and who had it last."""
+
+    run_id: str
+    workflow: str
+    started_at: float
+    epoch: int
+    owner: str  #: name of the process
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How a run ended."""
 
@@ -69,6 +80,14 @@ def refuse_large_artifact(content: bytes, name: str) -> None:
 def reference(artifact: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
     """Return how a step's output speaks of an artifact with this SHA-256."""
     return {"artifact": f"sha256:{artifact}", "name": name, "content_type": content_type, "size": len(content)}
+
+
+def another_owner(run_id: str) -> JournalRefused:
+    return JournalRefused(f"Run {run_id!r} has another owner since.")
+
+
+def has_ended(run_id: str, state: str) -> JournalRefused:
+    return JournalRefused(f"Run {run_id!r} has ended: {state}.")
 
 
 def other_content(run_id: str, record: Record) -> JournalRefused:
@@ -93,12 +112,19 @@ class Journal(Protocol):
             JournalRefused: A run with this id is known already.
         """
 
-    async def claim(self, run_id: str) -> Claim:
-        """Take over a run that has not ended; the claim before this one is void.
+    async def unfinished(self) -> list[OpenRun]:
+        """Return the runs that have not ended, the oldest first."""
+
+    async def claim(self, run_id: str, *, ends: int) -> Claim:
+        """Take over a run from an owner that is known to be dead, or is this process; its claim is void from then on.
+
+        Args:
+            run_id: The run.
+            ends: The epoch of the claim that this one ends: a run that somebody else took over meanwhile stays his.
 
         Raises:
             NotFound: There is no such run.
-            JournalRefused: The run has ended.
+            JournalRefused: The run has ended, or has another owner since.
         """
 
     async def load(self, run_id: str) -> tuple[RunRow, list[Record], Ended | None]:

@@ -10,8 +10,11 @@ from weft.errors import JournalRefused, NotFound
 from weft.journal.base import (
     Claim,
     Ended,
+    OpenRun,
     Record,
     RunRow,
+    another_owner,
+    has_ended,
     other_content,
     reference,
     refuse_large_artifact,
@@ -42,10 +45,19 @@ class MemoryJournal:
         self._runs[run.id] = _Kept(run, claim)
         return claim
 
-    async def claim(self, run_id: str) -> Claim:
+    async def unfinished(self) -> list[OpenRun]:
+        return [
+            OpenRun(kept.row.id, kept.row.workflow, kept.row.started_at, kept.claim.epoch, "")
+            for kept in self._runs.values()
+            if kept.ended is None
+        ]
+
+    async def claim(self, run_id: str, *, ends: int) -> Claim:
         kept = self._kept(run_id)
         if kept.ended is not None:
-            raise JournalRefused(f"Run {run_id!r} has ended: {kept.ended.state}.")
+            raise has_ended(run_id, kept.ended.state)
+        if kept.claim.epoch != ends:
+            raise another_owner(run_id)
         kept.claim = Claim(run_id, kept.claim.epoch + 1, secrets.token_hex(16))
         return kept.claim
 
@@ -86,7 +98,7 @@ class MemoryJournal:
     def _owned(self, claim: Claim) -> _Kept:
         kept = self._kept(claim.run_id)
         if kept.claim != claim:
-            raise JournalRefused(f"Run {claim.run_id!r} has another owner since.")
+            raise another_owner(claim.run_id)
         if kept.ended is not None:
-            raise JournalRefused(f"Run {claim.run_id!r} has ended: {kept.ended.state}.")
+            raise has_ended(claim.run_id, kept.ended.state)
         return kept

@@ -12,8 +12,11 @@ from weft.errors import JournalRefused, NotFound
 from weft.journal.base import (
     Claim,
     Ended,
+    OpenRun,
     Record,
     RunRow,
+    another_owner,
+    has_ended,
     other_content,
     reference,
     refuse_large_artifact,
@@ -28,8 +31,8 @@ MIGRATIONS: Final[Migrations] = (
         """
         CREATE TABLE runs(
             id TEXT PRIMARY KEY, workflow TEXT NOT NULL, inputs TEXT NOT NULL, trigger TEXT NOT NULL,
-            started_at REAL NOT NULL, scheduled_at REAL, epoch INTEGER NOT NULL, token TEXT NOT NULL,
-            state TEXT, result TEXT
+            started_at REAL NOT NULL, scheduled_at REAL,
+            epoch INTEGER NOT NULL, token TEXT NOT NULL, owner TEXT NOT NULL, state TEXT, result TEXT
         ) STRICT, WITHOUT ROWID
         """,
         """
@@ -38,6 +41,7 @@ MIGRATIONS: Final[Migrations] = (
             kind TEXT NOT NULL, payload TEXT NOT NULL
         ) STRICT
         """,
+        "CREATE INDEX runs_unfinished ON runs(started_at) WHERE state IS NULL",
         "CREATE UNIQUE INDEX records_key ON records(run_id, path, n, kind)",
         """
         CREATE TABLE artifacts(
@@ -49,10 +53,16 @@ MIGRATIONS: Final[Migrations] = (
 
 
 class SqliteJournal:
-    """Keeps runs in a file; any number of processes of one machine may use it at a time."""
+    """Keeps runs in a file; any number of processes of one machine may use it at a time.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        owner: The name by which others know this process (`Life.name`); written beside what it claims.
+    """
+
+    def __init__(self, path: Path, *, owner: str = "") -> None:
         self.writer = Writer(path, MIGRATIONS)
+        self._owner = owner
 
     async def close(self) -> None:
         """Write what waits, then let go of the file."""
@@ -69,24 +79,39 @@ class SqliteJournal:
             run.scheduled_at,
             claim.epoch,
             claim.token,
+            self._owner,
         )
 
         def work(connection: sqlite3.Connection) -> Claim:
             known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone()
             if known is not None:
                 raise JournalRefused(f"Run {run.id!r} is known already.", remedy="Give the new run an id of its own.")
-            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)", row)
+            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)", row)
             return claim
 
         return await self.writer.do(work)
 
-    async def claim(self, run_id: str) -> Claim:
+    async def unfinished(self) -> list[OpenRun]:
+        def work(connection: sqlite3.Connection) -> list[OpenRun]:
+            found = connection.execute(
+                "SELECT id, workflow, started_at, epoch, owner FROM runs WHERE state IS NULL ORDER BY started_at, id"
+            )
+            return [OpenRun(*each) for each in found]
+
+        return await self.writer.do(work)
+
+    async def claim(self, run_id: str, *, ends: int) -> Claim:
         def work(connection: sqlite3.Connection) -> Claim:
             epoch, _, state = _owner(connection, run_id)
             if state is not None:
-                raise JournalRefused(f"Run {run_id!r} has ended: {state}.")
+                raise has_ended(run_id, state)
+            if epoch != ends:
+                raise another_owner(run_id)
             claim = Claim(run_id, epoch + 1, secrets.token_hex(16))
-            connection.execute("UPDATE runs SET epoch = ?, token = ? WHERE id = ?", (claim.epoch, claim.token, run_id))
+            connection.execute(
+                "UPDATE runs SET epoch = ?, token = ?, owner = ? WHERE id = ?",
+                (claim.epoch, claim.token, self._owner, run_id),
+            )
             return claim
 
         return await self.writer.do(work)
@@ -171,9 +196,9 @@ def _require(connection: sqlite3.Connection, claim: Claim) -> None:
     """Refuse a write under a claim that is void, or to a run that has ended."""
     epoch, token, state = _owner(connection, claim.run_id)
     if (epoch, token) != (claim.epoch, claim.token):
-        raise JournalRefused(f"Run {claim.run_id!r} has another owner since.")
+        raise another_owner(claim.run_id)
     if state is not None:
-        raise JournalRefused(f"Run {claim.run_id!r} has ended: {state}.")
+        raise has_ended(claim.run_id, state)
 
 
 def _known(connection: sqlite3.Connection, run_id: str, record: Record) -> bool:
