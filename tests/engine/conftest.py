@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from weft.engine.report import Reporter, RunReport
 from weft.executor import Executor
 from weft.journal.base import Journal, Record, RunRow
 from weft.journal.memory import MemoryJournal
+from weft.journal.sqlite import SqliteJournal
 from weft.outcome import encode
 from weft.plan import Plan
 from weft.redaction import Redactor
@@ -33,7 +34,7 @@ class Lab:
 
     registry: Registry
     environ: dict[str, str] = field(default_factory=dict)
-    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    new_journal: Callable[[], MemoryJournal | SqliteJournal] = MemoryJournal
     redactor: Redactor = field(default_factory=Redactor)
     events: list[Event] = field(default_factory=list)
     reactor: Reactor | None = None
@@ -42,6 +43,7 @@ class Lab:
     observe: Observer = lambda event: None
 
     def __post_init__(self) -> None:
+        self.journal = self.new_journal()
         types = {kind.id: kind for kind in self.registry.connection_types()}
         self.connections = Connections([Environment(types, self.environ)], self.redactor)
         self.executor = Executor(self.connections, self.redactor, lambda run_id: None)  # type: ignore[arg-type, return-value]
@@ -65,7 +67,7 @@ class Lab:
 
     async def resume(self, planned: Plan, records: Iterable[Record], facts: RunFacts) -> RunReport:
         """Run a document on a new journal that holds these records already, as after a crash."""
-        self.journal = MemoryJournal()
+        self.journal = self.new_journal()
         return await self._drive(planned, facts, records)
 
     async def _drive(self, planned: Plan, facts: RunFacts, records: Iterable[Record]) -> RunReport:
@@ -89,6 +91,20 @@ class Lab:
         return (await self.journal.load(run_id))[1]
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab(Registry([packs.read(LAB, "lab", packs.package_of(LAB))]))
+@pytest.fixture(params=["memory", "sqlite"])
+async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
+    """The engine on each journal of one process."""
+    files: list[SqliteJournal] = []
+
+    def in_file() -> SqliteJournal:
+        files.append(SqliteJournal(tmp_path / f"journal-{len(files)}.db"))
+        return files[-1]
+
+    registry = Registry([packs.read(LAB, "lab", packs.package_of(LAB))])
+    for action in registry.actions():  # their modules outlive a test, and each test counts from 0
+        for name, value in vars(action.import_module()).items():
+            if name.isupper() and isinstance(value, list | dict | set):
+                value.clear()
+    yield Lab(registry, new_journal=in_file if request.param == "sqlite" else MemoryJournal)
+    for file in files:
+        await file.close()
