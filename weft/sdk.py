@@ -73,6 +73,7 @@ class Variant:
 
     name: str  #: shown in records: `openai/gpt-4o-mini`
     tries: int = 1
+    waits_s: tuple[float, ...] = ()  #: before its second try, its third …, the last one repeats; none: the usual back-off
     arguments: Mapping[str, Json] = field(default_factory=dict)  #: replace the step's own
     provider: str | None = None  #: whose connection the call needs; None: the step's own connection
 

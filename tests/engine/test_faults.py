@@ -114,6 +114,15 @@ async def test_a_variant_that_breaks_the_manifest_is_a_failed_attempt_without_ef
     )
 
 
+async def test_an_action_says_how_long_to_wait_between_its_tries(lab):
+    """A variant's own waits come in their order, the last one again and again; the step's `retry` goes before them."""
+    report = await lab.run(one("uses: rogue, with: {how: patient}"))
+    own = await lab.run(one("uses: rogue, with: {how: patient}, retry: {attempts: 2, backoff: 1ms, jitter: false}"))
+
+    assert [attempt.wait_s for attempt in report.steps[0].attempts] == [0.01, 0.02, 0.02, 0.0]
+    assert [attempt.wait_s for attempt in own.steps[0].attempts] == [0.001, 0.0]
+
+
 async def test_a_thousand_tries_take_time_in_proportion(lab):
     """A long chain of attempts costs little more per attempt than a short one."""
     began = time.process_time()

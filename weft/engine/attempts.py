@@ -107,7 +107,9 @@ class Chain:
     def _wait(self, failure: Failure) -> float:
         if failure.retry_after_s is not None:
             return failure.retry_after_s
-        retry = self._step.retry
+        retry, waits_s = self._step.retry, self._variants[0].waits_s
+        if retry is None and waits_s:
+            return waits_s[min(self._tried, len(waits_s)) - 1]
         first, factor, longest, jitter = FIRST_WAIT_S, 2.0, LONGEST_WAIT_S, True
         if retry is not None:
             first, factor, longest, jitter = (
