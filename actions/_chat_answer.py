@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from weft.sdk import Attempt, Json, JsonObject
+from weft.sdk import JsonObject
 
 from . import _litellm
 from ._chat_errors import Call, Kind
+from ._chat_record import COUNTS
 
 Outcome = Literal["complete", "truncated", "tool_calls", "filtered", "refused"]
 
 _CONTENT: Final = ("content", "tool_calls", "function_call", "audio", "images")
 """Members of a message that answer something."""
-
-_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 _NOTHING: Final[dict[Outcome, Kind]] = {
     "filtered": Kind.CONTENT_FILTER,
@@ -58,6 +57,15 @@ def whole(exchange: _litellm.Exchange) -> JsonObject | None:
     return answer if isinstance(answer, dict) and isinstance(answer.get("choices"), list) else None
 
 
+def usage_of(response: Any) -> JsonObject | None:
+    """Return the tokens that the provider counted, whatever else is wrong with the answer."""
+    usage = getattr(response, "usage", None)
+    if usage is None or not any(getattr(usage, name, None) for name in COUNTS):
+        return None
+    found: JsonObject = usage.model_dump(exclude_none=True)
+    return found
+
+
 def output_of(response: Any, call: Call) -> tuple[JsonObject, Outcome]:
     """Return the completion as documented, and how its first choice ended.
 
@@ -70,7 +78,7 @@ def output_of(response: Any, call: Call) -> tuple[JsonObject, Outcome]:
         raise call.fail(Kind.BAD_RESPONSE, status=200)
     _tidy(output)
     usage = output.get("usage")
-    if isinstance(usage, dict) and not any(usage.get(name) for name in _COUNTS):
+    if isinstance(usage, dict) and not any(usage.get(name) for name in COUNTS):
         del output["usage"]  # zeros of LiteLLM's: nobody has counted
     outcomes = [_tidied(choice) for choice in choices]
     if not any(has_content for _, has_content in outcomes):
@@ -113,38 +121,3 @@ def _tidy(part: dict[str, Any]) -> None:
             del part[name]
         else:
             part[name] = kept
-
-
-def cost_of(response: Any, provider: str, model: str, *, public: bool) -> Json:
-    """Return what LiteLLM's list of prices makes of the answer's tokens, or "unknown".
-
-    It is unknown for a server of one's own, whatever its models are called, for models without a price, and when the
-    provider did not count the tokens. Nothing is ever free by accident.
-    """
-    litellm = _litellm.load()
-    usage = getattr(response, "usage", None)
-    if not public or not usage or not usage.total_tokens:
-        return "unknown"
-    try:
-        amount = litellm.completion_cost(completion_response=response, model=model, custom_llm_provider=provider)
-    except Exception:  # noqa: BLE001  LiteLLM raises many things for a model without a price
-        return "unknown"
-    return {"amount": float(amount), "currency": "USD"} if amount and amount > 0 else "unknown"
-
-
-def attempts_of(previous: tuple[Attempt, ...], variant: str, status: int | None, ms: int) -> list[Json]:
-    """Return the record of the attempts so far, this one the last."""
-    made: list[Json] = [
-        {
-            "model": attempt.variant,
-            "try": attempt.number,
-            "status": attempt.status,
-            "kind": attempt.kind,
-            "ms": attempt.ms,
-            "waited_s": attempt.waited_s,
-        }
-        for attempt in previous
-    ]
-    number = 1 + sum(attempt.variant == variant for attempt in previous)
-    made.append({"model": variant, "try": number, "status": status, "kind": "ok", "ms": ms, "waited_s": 0.0})
-    return made

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WrapValidator
 
-from weft.sdk import Json, JsonObject, Problem, Where
+from weft.sdk import Json, JsonObject, Known, Problem, Where
 
-from ._chat_request import BODY, RESERVED, address, body
-from ._providers import CHAT_PROVIDERS
+from ._chat_models import check_models
+from ._chat_request import BODY, RESERVED, body
+from ._chat_route import address
 
 
 def _as_written(value: float, check: Callable[[float], float]) -> float:
@@ -59,9 +59,14 @@ class Arguments(BaseModel):
     num_retries: int | None = Field(None, ge=0, le=100)
 
 
-def check(arguments: Mapping[str, Json]) -> Iterator[Problem]:
+def check(arguments: Mapping[str, Json], known: Known) -> Iterator[Problem]:
     """Yield what is wrong with the arguments that are known and cannot be said in the manifest."""
-    yield from _check_provider(arguments.get("provider"))
+    yield from rules(arguments)
+    yield from check_models(arguments, known)
+
+
+def rules(arguments: Mapping[str, Json]) -> Iterator[Problem]:
+    """Yield what is wrong whichever the model is."""
     yield from _check_address(arguments.get("api_base"))
     yield from _check_additional(arguments)
     yield from _check_fallbacks(arguments.get("fallbacks"))
@@ -78,14 +83,6 @@ def check(arguments: Mapping[str, Json]) -> Iterator[Problem]:
 
 def _problem(field: str, message: str, remedy: str, severity: Literal["error", "warning"] = "error") -> Problem:
     return Problem(f"bad_{field.partition('.')[0]}", message, remedy, Where(field=field), severity)
-
-
-def _check_provider(provider: Json) -> Iterator[Problem]:
-    """Warn of a name that looks wrong; LiteLLM, which may know more of them, is asked when it is loaded for the call."""
-    if isinstance(provider, str) and provider not in CHAT_PROVIDERS:
-        close = difflib.get_close_matches(provider, CHAT_PROVIDERS, 1)
-        remedy = f"Did you mean {close[0]!r}?" if close else "A server that speaks OpenAI's protocol is `openai`."
-        yield _problem("provider", f"No provider {provider!r} is known whose models chat.", remedy, "warning")
 
 
 def _check_address(base: Json) -> Iterator[Problem]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import email.utils
-import json
-import math
-import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from weft.sdk import ActionError, Json
+from weft.sdk import ActionError
 
+from ._chat_error_facts import DAILY_QUOTA, codes_of, first_code, parsed, retry_after_s, status_told
 from ._litellm import Exchange, Fault
 
 
@@ -30,6 +26,7 @@ class Kind(StrEnum):
     CERTIFICATE = "certificate"  #: the server could not prove who it is
     REDIRECTED = "redirected"  #: the server wanted the conversation sent elsewhere
     BAD_RESPONSE = "bad_response"  #: an answer that is no completion
+    SCHEMA_MISMATCH = "schema_mismatch"  #: an answer that breaks the strict schema it was to follow
     EMPTY_RESPONSE = "empty_response"  #: a completion with nothing in it
     RESPONSE_TOO_LARGE = "response_too_large"  #: more than the connection lets us read
     TRUNCATED = "truncated"  #: all tokens were used up before the first word
@@ -43,6 +40,7 @@ class Kind(StrEnum):
     UNSUPPORTED_PARAMETER = "unsupported_parameter"  #: the model does not take a parameter; nothing was sent
     MISSING_KEY = "missing_key"  #: the connection has no key; nothing was sent
     BAD_KEY = "bad_key"  #: the connection's key cannot stand in a header; nothing was sent
+    MISSING_PACKAGE = "missing_package"  #: a library that the provider needs is not installed; nothing was sent
     WRONG_PROVIDER = "wrong_provider"  #: the connection belongs to another provider; nothing was sent
     HOST_NOT_ALLOWED = "host_not_allowed"  #: the key must not go to this host; nothing was sent
 
@@ -50,7 +48,7 @@ class Kind(StrEnum):
 RETRYABLE: Final = {408, 409, 429, 500, 502, 503, 504, 529}
 """Statuses after which the same request may succeed."""
 
-_UNCERTAIN: Final = {Kind.BAD_RESPONSE, Kind.EMPTY_RESPONSE}
+_UNCERTAIN: Final = {Kind.BAD_RESPONSE, Kind.EMPTY_RESPONSE, Kind.SCHEMA_MISMATCH}
 """Worth one more try and no more: the other side says that all is well."""
 
 _TEXTS: Final[dict[Kind, tuple[str, str]]] = {
@@ -86,6 +84,10 @@ _TEXTS: Final[dict[Kind, tuple[str, str]]] = {
         "Check that API Base is the address of a model server; often `/v1` is missing at its end.",
     ),
     Kind.EMPTY_RESPONSE: ("{target} answered with nothing.", "Try again, or change the messages or the stop tokens."),
+    Kind.SCHEMA_MISMATCH: (
+        "The answer of {target} does not follow the schema of Response Format: {detail}.",
+        "Allow a retry, simplify the schema, or use a model that follows one.",
+    ),
     Kind.RESPONSE_TOO_LARGE: (
         "The answer of {target} is larger than connection {connection} allows.",
         "Ask for less, or allow more with max_response_mb.",
@@ -116,6 +118,7 @@ _TEXTS: Final[dict[Kind, tuple[str, str]]] = {
 }
 
 _CODES: Final[dict[str, Kind]] = {
+    DAILY_QUOTA: Kind.QUOTA_EXHAUSTED,
     "insufficient_quota": Kind.QUOTA_EXHAUSTED,  # OpenAI
     "billing_hard_limit_reached": Kind.QUOTA_EXHAUSTED,
     "billing_not_active": Kind.QUOTA_EXHAUSTED,
@@ -165,8 +168,6 @@ _FAULTS: Final[dict[Fault, Kind]] = {
     "too_large": Kind.RESPONSE_TOO_LARGE,
 }
 
-_PLAIN_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}")
-
 
 @dataclass(frozen=True)
 class Call:
@@ -183,12 +184,13 @@ class Call:
         code: str | None = None,
         retry_after_s: float | None = None,
         retryable: bool | None = None,
+        detail: str = "",
     ) -> ActionError:
         """Return the error of this kind, in our words; of the provider's there is at most a code."""
         what, remedy = _TEXTS[kind]
         said = [f"HTTP {status}"] if status else []
         said += [f"code {code}"] if code in _CODES else []  # any other could be anything, even the key
-        text = what.format(target=self.target, connection=repr(self.connection))
+        text = what.format(target=self.target, connection=repr(self.connection), detail=detail)
         if retryable is None:
             retryable = kind in {Kind.TIMEOUT, Kind.CONNECTION_FAILED} or kind in _UNCERTAIN
         return ActionError(
@@ -219,23 +221,27 @@ class Call:
                 "name; a variable of the environment may have led it there.",
                 "Put the address into the connection's api_base.",
             )
-        if exchange.fault:
+        # When LiteLLM tries again by itself, the answer that it did not like is the one that counts.
+        refused = exchange.fault == "second_request" and (exchange.status or 0) >= 400
+        if exchange.fault and not refused:
             kind = _FAULTS[exchange.fault]
             return self.fail(
                 kind, status=exchange.status, retryable=False if exchange.fault == "second_request" else None
             )
         if exchange.status is None:  # LiteLLM found it wrong and sent nothing
             return self.fail(Kind.INVALID_REQUEST)
-        body = dict(told) if told else _parsed(bytes(exchange.body))
-        codes = list(_codes(body))
-        status = exchange.status if exchange.status >= 400 else _status_told(codes)
+        body = dict(told) if told else parsed(bytes(exchange.body))
+        codes = list(codes_of(body))
+        status = exchange.status if exchange.status >= 400 else status_told(codes)
         if status is None:
             known = next((_CODES[code] for code in codes if code in _CODES), None) if told else None
-            return self.fail(known or Kind.BAD_RESPONSE, status=exchange.status, code=_first(codes))
-        return self._from_status(status, codes, exchange.headers)
+            return self.fail(known or Kind.BAD_RESPONSE, status=exchange.status, code=first_code(codes))
+        return self._from_status(status, codes, retry_after_s(exchange.headers, body))
 
-    def _from_status(self, status: int, codes: list[str], headers: Mapping[str, str]) -> ActionError:
-        kind = next((_CODES[code] for code in codes if code in _CODES), None)
+    def _from_status(self, status: int, codes: list[str], wait_s: float | None) -> ActionError:
+        told = (_CODES[code] for code in codes if code in _CODES)
+        vague = {Kind.SERVER_ERROR} if status < 500 else set()  # some gateways call all their errors so
+        kind = next((kind for kind in told if kind not in vague), None)
         if status == 429 and kind is not Kind.QUOTA_EXHAUSTED:
             kind = Kind.RATE_LIMITED
         if kind is None or (status >= 500 and kind is not Kind.OVERLOADED):
@@ -244,63 +250,7 @@ class Call:
         return self.fail(
             kind,
             status=status,
-            code=_first(codes),
-            retry_after_s=retry_after_s(headers),
+            code=first_code(codes),
+            retry_after_s=wait_s,
             retryable=status in RETRYABLE and kind not in spent,
         )
-
-
-def _parsed(body: bytes) -> Json:
-    try:
-        parsed: Json = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return parsed[0] if isinstance(parsed, list) and parsed else parsed  # Google's streams begin with a list
-
-
-def _codes(body: Json) -> Iterator[str]:
-    """Yield the codes and types of an error body, the narrowest first."""
-    error = body.get("error", body) if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return
-    inner = error.get("innererror")
-    details = error.get("details")
-    for part in (*(details if isinstance(details, list) else ()), inner, error):
-        if isinstance(part, dict):
-            for name in ("reason", "code", "type", "status"):
-                value = part.get(name)
-                if isinstance(value, str | int) and not isinstance(value, bool):
-                    yield str(value)
-
-
-def _first(codes: list[str]) -> str | None:
-    return next((code for code in codes if _PLAIN_CODE.fullmatch(code)), None)
-
-
-def _status_told(codes: list[str]) -> int | None:
-    """Return the status that a stream's error names as its code, as gateways do."""
-    return next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)), None)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return how long the provider asks us to wait (RFC 9110 §10.2.3, and the milliseconds of OpenAI and Azure)."""
-    millis = _number(headers.get("retry-after-ms"))
-    if millis is not None:
-        return millis / 1000
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        until = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, round(until.timestamp() - time.time(), 3))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None

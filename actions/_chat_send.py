@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from weft.sdk import ActionContext, ActionError, Connection, JsonObject
+from weft.sdk import ActionContext, ActionError, Catalogue, Connection, JsonObject
 
 from . import _litellm
 from ._chat_answer import response_of, sum_of, translated, whole
 from ._chat_arguments import Arguments
 from ._chat_errors import Call, Kind
-from ._chat_request import Route, controls, keywords, refused, supported, unsupported
-from ._chat_stream import Events
+from ._chat_fit import NEEDS, controls, keywords, refused, supported, unfit
+from ._chat_route import Route
+from ._chat_stream import Chunks, Events
 
 
 @dataclass
@@ -28,7 +29,10 @@ class Request:
     given: JsonObject
     extra: JsonObject
     exchange: _litellm.Exchange
+    catalogue: Catalogue
+    fallback: bool = False  #: not the author's first choice, so it need not take everything
     dropped: list[str] = field(default_factory=list)
+    usage: JsonObject | None = None  #: of the answer, when the provider counted
 
     @property
     def provider(self) -> str:
@@ -39,8 +43,8 @@ class Request:
         return self.arguments.model
 
     def refit(self) -> None:
-        """Leave out what the model does not take, or refuse it, as the connection says."""
-        if self.provider not in _litellm.load().provider_list:
+        """Leave out what the model does not take, or refuse it, as the connection says; a fallback does without it."""
+        if not self.catalogue.has(self.provider) and self.provider not in _litellm.load().provider_list:
             raise self.call.unsent(
                 Kind.INVALID_REQUEST,
                 f"There is no provider {self.provider!r}.",
@@ -52,25 +56,22 @@ class Request:
                 f"{forbidden[0]!r} cannot be set in Additional Parameters.",
                 "It steers LiteLLM and is no member of the request's body.",
             )
-        self._leave_out(list(unsupported(self.provider, self.model, self.given)))
+        self._leave_out(unfit(self.catalogue, self.provider, self.model, self.given))
 
     def _leave_out(self, names: list[str]) -> None:
         if not names:
             return
-        if self.connection.get("unsupported_parameters") != "drop":
-            listed = ", ".join(map(repr, names))
+        if not self.fallback and self.connection.get("unsupported_parameters") != "drop":
+            listed = ", ".join(repr(name) for name in dict.fromkeys(names))
             raise self.call.unsent(
                 Kind.UNSUPPORTED_PARAMETER,
                 f"Model {self.model!r} of provider {self.provider!r} does not take {listed}.",
                 f"Remove it, or set unsupported_parameters: drop in connection {self.connection.name!r}.",
             )
         for name in names:
-            del self.given[name]
-        self.dropped += names
-        if "tools" in names:  # these say nothing without tools, and providers refuse them then
-            self._leave_out([name for name in ("parallel_tool_calls", "tool_choice") if name in self.given])
-        if "logprobs" in names:
-            self._leave_out([name for name in ("top_logprobs",) if name in self.given])
+            for each in (name, *NEEDS.get(name, ())):
+                if self.given.pop(each, None) is not None:
+                    self.dropped.append(each)
 
     async def answer(self, context: ActionContext) -> Any:
         """Send the request and return LiteLLM's response."""
@@ -88,11 +89,20 @@ class Request:
         except ActionError:
             raise
         except Exception as error:  # noqa: BLE001  LiteLLM raises whatever it comes by; the exchange has the facts
-            told = error.told if isinstance(error, _StreamBroken) else None
-            failure = self.call.from_exchange(self.exchange, told)
+            failure = self._failure(error)
         finally:
             _litellm.exchange.reset(token)
         raise failure
+
+    def _failure(self, error: Exception) -> ActionError:
+        package = None if self.exchange.requests else _missing_package(error)
+        if package is None:
+            return self.call.from_exchange(self.exchange, error.told if isinstance(error, _StreamBroken) else None)
+        return self.call.unsent(
+            Kind.MISSING_PACKAGE,
+            f"Provider {self.provider!r} needs a library that is not installed here.",
+            f"Install it with: pip install {package}",
+        )
 
     async def _send(self, context: ActionContext) -> Any:
         listed = supported(self.provider, self.model)
@@ -129,37 +139,44 @@ class Request:
 
     async def _complete(self, **stream: Any) -> Any:
         litellm = _litellm.load()
-        arguments = self.arguments
         return await litellm.acompletion(
             model=self.model,
             custom_llm_provider=self.provider,
-            messages=copy.deepcopy(arguments.messages),
-            api_key=self.route.key,
+            messages=copy.deepcopy(self.arguments.messages),
             api_base=self.route.base,
-            api_version=arguments.api_version or self.connection.get("api_version"),
             timeout=float(self.connection.get("request_timeout_s", 300)),  # the same each time: clients are kept by it
             num_retries=0,
             max_retries=0,
-            **({"organization": own} if (own := self.connection.get("organization")) else {}),
-            **keywords(self.given, self.extra, self.provider, self.model),
+            **self.route.credentials,
+            **self._further(),
+            **keywords(self.catalogue, self.given, self.extra, self.provider, self.model),
             **stream,
         )
+
+    def _further(self) -> dict[str, Any]:
+        """Return what only some providers have, and what keeps LiteLLM from going elsewhere."""
+        found: dict[str, Any] = {}
+        if self.provider.startswith("azure"):
+            found["api_version"] = self.arguments.api_version or self.connection.get("api_version")
+        if own := self.connection.get("organization"):
+            found["organization"] = own
+        if not self.route.public:  # a server that is not OpenAI's may well lack /v1/responses
+            found["_skip_responses_api_bridge"] = True
+        return found
 
     async def _stream(self, context: ActionContext, listed: frozenset[str] | None) -> Any:
         """Send the request, show the first choice's text as it comes, and return the sum of the stream."""
         events = Events()
         self.exchange.watch = events.feed
         usage = {"stream_options": {"include_usage": True}} if listed and "stream_options" in listed else {}
-        chunks = []
         stream = await self._complete(stream=True, **usage)
+        chunks = stream.chunks = Chunks()  # what LiteLLM puts there for its own sum serves for ours
         try:
             async with contextlib.aclosing(stream):
                 async for chunk in stream:
                     shown = events.tokens() if events.openai else _text(chunk)
                     for text in shown:
                         context.emit(text)
-                    if not events.openai:
-                        chunks.append(chunk)
         except Exception:
             if events.error is None:
                 raise
@@ -168,9 +185,10 @@ class Request:
         answer = events.answer() or whole(self.exchange)
         if answer is not None:
             return response_of(answer)
-        if not chunks or (self.exchange.requests and self._speaks_openai()):
+        said = events.seen or any(map(_says, chunks))
+        if not said or (self.exchange.requests and self._speaks_openai()):
             raise _StreamBroken({})  # nothing came, though LiteLLM makes an end to it
-        return translated(sum_of(chunks, self.arguments.messages))
+        return translated(sum_of(chunks.whole(), self.arguments.messages))
 
 
 class _StreamBroken(Exception):
@@ -186,3 +204,19 @@ def _text(chunk: Any) -> list[str]:
         return []
     text = chunk.choices[0].delta.content
     return [text] if text else []
+
+
+def _says(chunk: Any) -> bool:
+    return any(choice.delta.content or choice.delta.tool_calls for choice in chunk.choices)
+
+
+_PACKAGES: Final = {"google": "google-auth", "vertexai": "google-cloud-aiplatform", "azure": "azure-identity"}
+"""Packages by the modules that LiteLLM imports from them, where the two have different names."""
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    """Return the package whose absence an error comes from, if it does."""
+    while error is not None and not isinstance(error, ImportError):
+        error = error.__cause__ or error.__context__
+    module = error.name.partition(".")[0] if isinstance(error, ImportError) and error.name else None
+    return _PACKAGES.get(module, module) if module else None

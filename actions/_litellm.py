@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import threading
+import types
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,22 @@ _ENVIRONMENT: Final = {
 _LOGGERS: Final = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _ORGANISATION_HEADERS: Final = ("openai-organization", "openai-project")
 _BASE_VARIABLES: Final = ("_API_BASE", "_BASE_URL", "_ENDPOINT")
+
+_READERS: Final = (
+    "litellm.secret_managers.main",  # most of LiteLLM asks here
+    "litellm.llms.azure.common_utils",
+    "litellm.llms.bedrock.base_aws_llm",
+    "litellm.llms.databricks.common_utils",
+    "litellm.llms.gdc.chat.transformation",
+    "litellm.llms.huggingface.common_utils",
+    "litellm.llms.oci.common_utils",
+    "litellm.llms.openai.common_utils",
+    "litellm.llms.predibase.chat.transformation",
+    "litellm.llms.sap.credentials",
+    "openai._client",
+    "openai.lib.azure",
+)
+"""Modules that look for keys, accounts and addresses in the environment; a test sees that none is missing here."""
 
 _lock = threading.Lock()
 _loaded: Any = None
@@ -73,9 +90,36 @@ def _import() -> Any:
     http.AsyncHTTPHandler._create_async_transport = staticmethod(
         lambda ssl_context=None, ssl_verify=None, shared_session=None: _Guarded(lambda: build(ssl_context, ssl_verify))
     )
+    logged = importlib.import_module("litellm.litellm_core_utils.litellm_logging").Logging
+    for name in ("success_handler", "failure_handler"):  # nobody listens, and for Ollama it is one more request
+        setattr(logged, name, _not_logged)
+        setattr(logged, f"async_{name}", _not_logged_later)
+    for name in _READERS:
+        importlib.import_module(name).os = _OsWithoutEnvironment("os")  # type: ignore[attr-defined]
     litellm.in_memory_llm_clients_cache.flush_cache()  # a client made before this would go without our rules
     gc.freeze()  # nothing of all this is ever garbage
     return litellm
+
+
+def _not_logged(*args: Any, **kwargs: Any) -> None:
+    """Do nothing where LiteLLM would tell its callbacks of a call."""
+
+
+async def _not_logged_later(*args: Any, **kwargs: Any) -> None:
+    """Do nothing where LiteLLM would tell its callbacks of a call."""
+
+
+class _OsWithoutEnvironment(types.ModuleType):
+    """The module `os` as LiteLLM sees it: what a connection does not give is not there, whatever the environment has."""
+
+    environ: Final[dict[str, str]] = {}
+
+    @staticmethod
+    def getenv(name: str, default: str | None = None) -> str | None:
+        return default
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
 
 
 Fault = Literal[
@@ -108,7 +152,7 @@ class Exchange:
     finished: bool = False  #: the body came to its regular end
 
     def stop(self, fault: Fault) -> httpx.TransportError:
-        self.fault = fault
+        self.fault = self.fault or fault  # what came first is why the rest came
         return httpx.TransportError(f"stopped by Weft: {fault}")
 
 

@@ -102,12 +102,16 @@ def without_repeats(*groups: Iterable[Mailbox]) -> tuple[tuple[Mailbox, ...], ..
 
 def allows(rules: Iterable[str], item: Mailbox) -> bool:
     """Whether one of `rules` covers the mailbox: an address, a domain, `*.domain` for those below it, or `*`."""
-    return any(_covers(rule.casefold(), item) for rule in rules)
+    return any(rule == "*" or _covers(rule, item) for rule in rules)
 
 
 def _covers(rule: str, item: Mailbox) -> bool:
-    if "@" in rule:
-        return rule == item.key
-    if rule.startswith("*."):
-        return item.domain.endswith(rule[1:])
-    return rule in ("*", item.domain)
+    local, at, named = rule.strip().rpartition("@")
+    below = named.startswith("*.") and not at
+    try:
+        domain = _domain(named[2:] if below else named, "rule")
+    except ActionError:  # a rule that is no domain covers nothing
+        return False
+    if at:
+        return f"{local}@{domain}".casefold() == item.key
+    return item.domain.endswith(f".{domain}") if below else item.domain == domain

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
-from html.parser import HTMLParser
+from functools import cache, lru_cache
 from typing import Literal
 
 import css_inline
@@ -21,21 +20,15 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from ._mail_headers import refusal
+from ._mail_text import BLOCKS, text_of, with_aligned_tables
 
-LONGEST_PAGE = 200_000  #: characters; readers of mail cut pages off earlier
+LONGEST = {"text": 1_000_000, "markdown": 100_000, "html": 200_000}
+"""Characters. Readers of mail cut pages off earlier, and hostile Markdown costs 15 µs of CPU a character."""
 MOST_ELEMENTS = 2_000_000
 DEEPEST = 2500  #: elements inside each other; a parser looks through all open ones at each tag
-DEEPEST_LIST = 8  #: levels of lists that are indented further in text
 
 Format = Literal["text", "markdown", "html"]
 
-_BLOCKS = frozenset(
-    re.findall(
-        r"\w+",
-        "address article aside blockquote caption center dd details div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6"
-        " header hr li main nav ol p pre section summary table tbody td tfoot th thead tr ul",
-    )
-)
 _INLINE = frozenset(
     re.findall(
         r"\w+",
@@ -43,7 +36,7 @@ _INLINE = frozenset(
         " sub sup time tt u var wbr",
     )
 )
-_KNOWN = _BLOCKS | _INLINE
+_KNOWN = BLOCKS | _INLINE
 _ATTRIBUTES = {
     "*": {"align", "bgcolor", "dir", "height", "lang", "style", "title", "valign", "width"},
     "a": {"href"},
@@ -83,8 +76,9 @@ h2 { font-size: 18px; line-height: 1.3; margin: 22px 0 10px; font-weight: 600 }
 h3, h4, h5, h6 { font-size: 15px; line-height: 1.4; margin: 18px 0 8px; font-weight: 600 }
 p, ul, ol { margin: 0 0 12px }
 li { margin: 0 0 4px }
+li > p, blockquote > p { margin: 0 0 6px }
 a { color: #0b5cad }
-blockquote { margin: 0 0 12px; padding: 2px 0 2px 14px; border-left: 3px solid #d0d7de; color: #57606a }
+blockquote { margin: 0 0 12px; padding: 4px 0 1px 14px; border-left: 3px solid #d0d7de; color: #57606a }
 code { font-family: Menlo, Consolas, monospace; font-size: 13px; background-color: #f3f4f6; padding: 1px 4px }
 pre { background-color: #f3f4f6; padding: 12px 14px; margin: 0 0 12px; border-radius: 6px; white-space: pre-wrap }
 pre code { padding: 0 }
@@ -107,6 +101,7 @@ class Body:
 
     text: str
     html: str | None = None
+    pictures: frozenset[str] = frozenset()  #: content ids of the attachments that the HTML shows
 
 
 def check_characters(text: str, field: str, *, kind: str = "invalid_body") -> str:
@@ -130,9 +125,9 @@ def check_body(source: str, form: Format) -> str:
         ActionError: It holds half a character, is too long for a page, is nested too deeply, or is such a page.
     """
     check_characters(source, "body")
-    if form != "text" and len(source) > LONGEST_PAGE:
+    if len(source) > LONGEST[form]:
         raise refusal(
-            f"A body in {form} has at most {LONGEST_PAGE} characters; this one has {len(source)}.",
+            f"A body in {form} has at most {LONGEST[form]:,} characters; this one has {len(source):,}.",
             kind="invalid_body",
             field="body",
             remedy="Attach it, or send it as text.",
@@ -180,21 +175,25 @@ def _depth(html: str) -> int:
     return deepest
 
 
-def body(source: str, form: Format) -> Body:
-    """Return the body of a mail that was written as `form`.
+def body(source: str, form: Format, pictures: frozenset[str] = frozenset()) -> Body:
+    """Return the body of a mail that was written as `form` and may show these attachments, by content id.
 
     Raises:
         ActionError: As `check_body` says.
     """
     check_body(source, form)
-    match form:
-        case "text":
-            return Body(source)
-        case "markdown":
-            return Body(source, _PAGE.format(clean(_inliner().inline_fragment(_markdown().render(source), _SHEET))))
-        case "html":
-            safe = clean(source)
-            return Body(text_of(safe), _PAGE.format(safe))
+    if form == "text":
+        return Body(source)
+    if form == "markdown":
+        reader = _markdown()
+        tokens = reader.parse(source)
+        html = reader.renderer.render(tokens, reader.options, {"pictures": pictures})
+        safe = clean(_inliner().inline_fragment(html, _SHEET), pictures)
+        text = with_aligned_tables(source, tokens)
+    else:
+        safe = clean(source, pictures)
+        text = text_of(safe)
+    return Body(text, _PAGE.format(safe), frozenset(re.findall(r'src="cid:([^"]+)"', safe)))
 
 
 @cache
@@ -207,10 +206,12 @@ def _markdown() -> MarkdownIt:
 def _picture(renderer: RendererHTML, tokens: list[Token], at: int, options: OptionsDict, env: EnvType) -> str:
     """Show a picture of this mail; link to any other, which would tell its server who reads what."""
     token = tokens[at]
-    if str(token.attrGet("src")).lower().startswith("cid:"):
-        return renderer.image(tokens, at, options, env)
-    link = Token("link_open", "a", 1, attrs={"href": token.attrGet("src") or ""})
+    address = str(token.attrGet("src") or "")
     words = renderer.renderInlineAsText(token.children, options, env) or "picture"
+    if address.lower().startswith("cid:"):
+        shown = address[4:] in env["pictures"]
+        return renderer.image(tokens, at, options, env) if shown else nh3.clean_text(words)
+    link = Token("link_open", "a", 1, attrs={"href": address})
     return f"<a{renderer.renderAttrs(link)}>{nh3.clean_text(words)}</a>"
 
 
@@ -219,13 +220,18 @@ def _inliner() -> css_inline.CSSInliner:
     return css_inline.CSSInliner(load_remote_stylesheets=False)
 
 
-def clean(html: str) -> str:
-    """Return `html` with only what neither runs nor fetches anything."""
-    return _cleaner().clean(html)
+def clean(html: str, pictures: frozenset[str] = frozenset()) -> str:
+    """Return `html` with only what neither runs nor fetches anything, and no pictures but these attachments."""
+    return _cleaner(pictures).clean(html)
 
 
-@cache
-def _cleaner() -> nh3.Cleaner:
+@lru_cache(maxsize=16)
+def _cleaner(pictures: frozenset[str]) -> nh3.Cleaner:
+    def attribute(tag: str, name: str, value: str) -> str | None:
+        if (tag, name) == ("img", "src"):
+            return f"cid:{value[4:]}" if value[:4].lower() == "cid:" and value[4:] in pictures else None
+        return _attribute(tag, name, value)
+
     return nh3.Cleaner(
         tags=set(_KNOWN),
         clean_content_tags={
@@ -241,7 +247,7 @@ def _cleaner() -> nh3.Cleaner:
             "math",
         },
         attributes=_ATTRIBUTES,
-        attribute_filter=_attribute,
+        attribute_filter=attribute,
         url_schemes={"http", "https", "mailto", "cid"},
         url_relative="deny",
     )
@@ -249,8 +255,6 @@ def _cleaner() -> nh3.Cleaner:
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
     match tag, name:
-        case "img", "src":
-            return value if re.fullmatch(r"(?i)cid:[!-~]+", value) else None
         case "a", "href":
             return value if re.match(r"(?i)(?:https?://|mailto:)", value) else None
         case _, "style":
@@ -263,96 +267,3 @@ def _declaration(text: str) -> str | None:
     name, _, value = (part.strip() for part in text.partition(":"))
     safe = _STYLES.fullmatch(name.lower()) and _STYLE_VALUE.fullmatch(value)
     return f"{name.lower()}: {value}" if safe else None
-
-
-def text_of(html: str) -> str:
-    """Return sanitised HTML as text: paragraphs apart, list items marked, the address behind a link's words."""
-    writer = _Writer()
-    writer.feed(html)
-    writer.close()
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+(?=\n|$)", "", "".join(writer.parts))).strip() + "\n"
-
-
-class _Writer(HTMLParser):
-    """Collects the text of a page while its elements go by."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self._links: list[tuple[str, int]] = []  #: address, and where its words begin
-        self._lists: list[int | None] = []  #: the number of the next item, None where items have none
-        self._verbatim = 0
-        self._newlines = 2  #: at the end of what is written
-        self._after_space = True
-        self._after_mark = False  #: an item's first paragraph goes beside its mark
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        match tag:
-            case "br":
-                self._write("\n")
-            case "hr":
-                self._break(2)
-                self._write("----\n\n")
-            case "img":
-                self._write(values.get("alt") or "")
-            case "a":
-                self._links.append((values.get("href") or "", len(self.parts)))
-            case "ul" | "ol":
-                start = values.get("start") or "1"
-                self._break(1 if self._lists else 2)
-                self._lists.append(None if tag == "ul" else int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 1)
-            case "li":
-                self._item()
-            case "td" | "th" if not self._newlines:
-                self._write("| " if self._after_space else " | ")
-            case _ if tag in _BLOCKS:
-                self._break(_distance(tag))
-        self._verbatim += tag == "pre"
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "a" and self._links:
-            address, start = self._links.pop()
-            words = "".join(self.parts[start:]).strip()
-            if address and address.removeprefix("mailto:") != words:
-                self._write(f" <{address}>")
-        elif tag in ("ul", "ol") and self._lists:
-            self._lists.pop()
-            self._break(1 if self._lists else 2)
-        elif tag in _BLOCKS:
-            self._break(_distance(tag))
-        self._verbatim = max(0, self._verbatim - (tag == "pre"))
-
-    def handle_data(self, data: str) -> None:
-        words = data if self._verbatim else re.sub(r"[ \t\r\n\f]+", " ", data)
-        self._write(words.lstrip(" ") if self._after_space and not self._verbatim else words)
-
-    def _item(self) -> None:
-        self._break(1)
-        number = self._lists[-1] if self._lists else None
-        if number is not None:
-            self._lists[-1] = number + 1
-        self._write(
-            "  " * min(DEEPEST_LIST, max(0, len(self._lists) - 1)) + ("- " if number is None else f"{number}. ")
-        )
-        self._after_mark = True
-
-    def _write(self, text: str) -> None:
-        if text:
-            self.parts.append(text)
-            trailing = len(text) - len(text.rstrip("\n"))
-            self._newlines = trailing + (self._newlines if trailing == len(text) else 0)
-            self._after_space = text[-1] in " \n"
-            self._after_mark = False
-
-    def _break(self, lines: int) -> None:
-        """End the line, and leave `lines - 1` empty ones."""
-        if not self._after_mark:
-            self._write("\n" * (lines - self._newlines))
-
-
-def _distance(tag: str) -> int:
-    """How many line ends stand between this element and its neighbours."""
-    if tag in ("td", "th"):
-        return 0
-    return 1 if tag in ("dd", "div", "dt", "li", "tbody", "tfoot", "thead", "tr") else 2

@@ -160,7 +160,7 @@ def _list(boxes: Sequence[Mailbox]) -> str:
 def _mime(letter: Letter) -> EmailMessage:
     mime = EmailMessage(_POLICY)
     mime.set_content(letter.body.text, cte=_transfer(letter.body.text))
-    pictures = [item for item in letter.attachments if item.content_id] if letter.body.html else []
+    pictures = [item for item in letter.attachments if item.content_id in letter.body.pictures]
     if letter.body.html:
         mime.add_alternative(letter.body.html, subtype="html", cte=_transfer(letter.body.html))
         page = mime.get_body(("html",))

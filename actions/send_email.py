@@ -12,19 +12,26 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from weft.sdk import ActionContext, ActionError, Connection, Json, JsonObject, Problem
+from weft.sdk import ActionContext, ActionError, Connection, Json, JsonObject, Problem, Variant
 
 from ._mail_address import Mailbox, allows, mailbox, without_repeats
 from ._mail_body import Format, body, check_body, check_characters
+from ._mail_dkim import Signer, signer
 from ._mail_headers import check_message_id, check_name, check_text, refusal
+from ._mail_ledger import Entry, Ledger
 from ._mail_message import Attachment, Letter, content_id, content_type, filename, render
-from ._mail_smtp import Envelope, Receipt, deliver, server
+from ._mail_session import server
+from ._mail_smtp import Envelope, Handover, Report
 
 MOST_RECIPIENTS = 100  #: RFC 5321 §4.5.3.1.8: what every server must take in one mail
 MOST_ATTACHMENTS = 20
 FORMATS: tuple[Format, ...] = get_args(Format)
 SOURCES = ("content", "content_base64", "artifact")
 MEGABYTE = 1_000_000
+SMALL = 20_000  #: characters and bytes of a mail that is put together at once: a thread would cost more
+WAITS_S = (60.0, 300.0, 900.0, 3600.0)
+"""Before the second try, the third …: what a server asks to try later is rarely ready within seconds (greylisting), and
+mostly within hours (RFC 5321 §4.5.4.1)."""
 
 Addresses = Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
 
@@ -58,6 +65,15 @@ class Arguments(Model):
     priority: Literal["low", "normal", "high"] = "normal"
     message_id: str | None = None
     in_reply_to: str | None = None
+    delivery_reports: list[Report] | None = None
+    retries: int = Field(4, ge=0, le=10)
+
+
+def attempts(arguments: Mapping[str, Json]) -> list[Variant]:
+    """Return the one way to send a mail, with its tries and the minutes between them."""
+    retries = arguments.get("retries")
+    tries = 1 + (retries if isinstance(retries, int) else len(WAITS_S))
+    return [Variant("default", tries, waits_s=WAITS_S)]
 
 
 async def send_email(arguments: Arguments, context: ActionContext) -> JsonObject:
@@ -67,54 +83,93 @@ async def send_email(arguments: Arguments, context: ActionContext) -> JsonObject
     the attempt, which RFC 5322 §3.6.1 asks for.
 
     Raises:
-        ActionError: Nothing was sent (`effect` none), or nobody knows (`effect` unknown, kind `delivery_unknown`).
+        ActionError: Nothing was sent (`effect` none), or nobody knows (`effect` unknown, kind `delivery_unknown`), or
+            some recipients are to be tried later (kind `recipients_deferred`): the next attempt names only those.
     """
     connection = context.connection
     if connection is None:
         raise ActionError("Send Email needs a connection of type smtp.", kind="connection_missing", effect="none")
+    where = server(connection)
     letter = await _letter(arguments, connection, context)
-    message = await asyncio.to_thread(render, letter, datetime.now(UTC))
+    key = signer(connection, letter.sender.domain)
+    small = key is None and len(letter.body.text) + sum(len(item.content) for item in letter.attachments) < SMALL
+    message = _signed(letter, key) if small else await asyncio.to_thread(_signed, letter, key)
     _check_size(len(message), connection)
-    recipients = tuple(item.address for item in letter.recipients)
-    envelope = Envelope(letter.sender.address, recipients, message, utf8=letter.needs_utf8)
+    reports = None if arguments.delivery_reports is None else tuple(dict.fromkeys(arguments.delivery_reports))
+    ledger = Ledger.of((item.address for item in letter.recipients), context.previous)
+    envelope = Envelope(
+        letter.sender.address, ledger.left, message, utf8=letter.needs_utf8, reports=reports, id=letter.message_id
+    )
+    handover = Handover(where, envelope, context)
     try:
-        receipt = await deliver(server(connection), envelope, context)
+        reply = await handover.run()
     except ActionError as error:
-        raise (_in_doubt(error) if context.repeated else error) from None
-    context.log("mail accepted", recipients=len(recipients) - len(receipt.refused), refused=len(receipt.refused))
-    return _output(letter, receipt, size=len(message))
+        raise ledger.after(handover.refused, taken=False).noted(error, repeated=context.repeated) from None
+    ledger = ledger.after(handover.refused, taken=reply is not None)
+    output: JsonObject = {
+        "state": "partly_refused" if ledger.missing else "sent",
+        "message_id": letter.message_id,
+        "accepted": [*ledger.accepted],
+        "refused": [{"address": item.address, "code": item.code, "message": item.message} for item in ledger.missing],
+        "server_reply": reply or _reply_before(context),
+        "size_bytes": len(message),
+        "possible_repeat": letter.repeat is not None,
+        "delivery_reports": handover.reports,
+    }
+    if unfinished := _unfinished(ledger, output, context):
+        raise ledger.noted(unfinished, repeated=context.repeated)
+    context.log("mail accepted", recipients=len(ledger.accepted), refused=len(ledger.missing))
+    return output
 
 
-def _in_doubt(error: ActionError) -> ActionError:
-    """The error of an attempt after one that may have arrived: what this one knows is not all there is to know."""
+def _signed(letter: Letter, key: Signer | None) -> bytes:
+    now = datetime.now(UTC)
+    message = render(letter, now)
+    return message if key is None else key.sign(message, now)
+
+
+def _reply_before(context: ActionContext) -> str:
+    """What the server answered when it last took the mail for some, if this attempt found nobody more to take it."""
+    outputs = (attempt.details.get("output") for attempt in reversed(context.previous))
+    return next((str(output.get("server_reply", "")) for output in outputs if isinstance(output, dict)), "")
+
+
+def _unfinished(ledger: Ledger, output: JsonObject, context: ActionContext) -> ActionError | None:
+    """The error of a step that is not done: nobody has the mail, or some are to be tried once more."""
+    if not ledger.accepted:
+        first = ledger.missing[0]
+        return ActionError(
+            f"The server took none of the {len(ledger.missing)} recipients; {_told(first)}.",
+            kind="recipients_refused",
+            effect="none",
+            retryable=bool(ledger.deferred),
+            status=first.code,
+        )
+    if not ledger.deferred or context.attempt >= context.variant.tries:
+        return None
+    later = ledger.deferred
     return ActionError(
-        f"{error.problem.message} An earlier attempt may have been delivered.",
-        kind=error.kind,
-        remedy=error.problem.remedy,
-        retryable=error.retryable,
-        effect=error.effect,
-        status=error.status,
-        details=error.details,
+        f"The mail was taken for {len(ledger.accepted)} of {len(ledger.entries)} recipients; the server asks to try"
+        f" {len(later)} later: {_told(later[0])}.",
+        kind="recipients_deferred",
+        effect="none",
+        retryable=True,
+        status=later[0].code,
+        remedy="Nobody who has the mail gets it again: only the others are tried.",
+        details={"output": output},
     )
 
 
-def _output(letter: Letter, receipt: Receipt, *, size: int) -> JsonObject:
-    refused = {item.address for item in receipt.refused}
-    return {
-        "state": "partly_refused" if refused else "sent",
-        "message_id": letter.message_id,
-        "accepted": [item.address for item in letter.recipients if item.address not in refused],
-        "refused": [{"address": item.address, "code": item.code, "message": item.message} for item in receipt.refused],
-        "server_reply": receipt.reply,
-        "size_bytes": size,
-        "possible_repeat": letter.repeat is not None,
-    }
+def _told(entry: Entry) -> str:
+    return f'{entry.address}: {entry.code} "{entry.message}"'
 
 
 async def _letter(arguments: Arguments, connection: Connection, context: ActionContext) -> Letter:
     """Check every part and put the mail together."""
     sender = _sender(arguments.sender, connection)
     to, cc, bcc = _recipients(arguments, connection)
+    attachments = await _attachments(arguments.attachments or [], connection, context)
+    pictures = frozenset(item.content_id for item in attachments if item.content_id)
     return Letter(
         sender=sender,
         to=to,
@@ -122,8 +177,10 @@ async def _letter(arguments: Arguments, connection: Connection, context: ActionC
         bcc=bcc,
         reply_to=mailbox(arguments.reply_to, "reply_to") if arguments.reply_to is not None else None,
         subject=check_text(arguments.subject, "subject"),
-        body=await asyncio.to_thread(body, arguments.body, arguments.format),
-        attachments=await _attachments(arguments.attachments or [], connection, context),
+        body=body(arguments.body, "text")
+        if arguments.format == "text"
+        else await asyncio.to_thread(body, arguments.body, arguments.format, pictures),
+        attachments=attachments,
         headers=_headers(arguments.headers or {}),
         priority=arguments.priority,
         message_id=_message_id(arguments.message_id, sender, context),
@@ -222,6 +279,7 @@ def _maybe(given: str | None, field: str) -> str | None:
 
 async def _attachments(files: list[File], connection: Connection, context: ActionContext) -> tuple[Attachment, ...]:
     found: list[Attachment] = []
+    _check_ids(file.content_id for file in files)
     for at, file in enumerate(files):
         field = f"attachments[{at}]"
         content = await _content(file, field, context)
@@ -258,6 +316,12 @@ def _attachment(file: Mapping[str, Json], field: str, content: bytes = b"") -> A
         f"{kind}; charset=utf-8" if text and kind.startswith("text/") and "charset" not in kind else kind,
         None if identifier is None else content_id(str(identifier), f"{field}.content_id"),
     )
+
+
+def _check_ids(identifiers: Iterable[Json]) -> None:
+    given = [identifier for identifier in identifiers if identifier is not None]
+    if len(set(map(str, given))) < len(given):
+        raise refusal("Two attachments have the same content id.", kind="invalid_attachment", field="attachments")
 
 
 def _check_source(file: Mapping[str, Json], field: str) -> None:
@@ -313,6 +377,7 @@ def _rules(arguments: Mapping[str, Json]) -> Iterator[Callable[[], object]]:
     if isinstance(headers := arguments.get("headers"), dict):
         yield lambda: _headers({name: text for name, text in headers.items() if isinstance(text, str)})
     if isinstance(files := arguments.get("attachments"), list):
+        yield lambda: _check_ids(file.get("content_id") for file in files if isinstance(file, dict))
         for at, file in enumerate(files):
             if isinstance(file, dict) and isinstance(file.get("filename"), str):
                 yield from _file_rules(file, f"attachments[{at}]")

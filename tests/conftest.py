@@ -32,6 +32,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if LEAKS.fullmatch(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("WEFT_HOME", str(tmp_path / "weft-home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost,::1")
 
 
@@ -47,7 +48,7 @@ def no_thread_left() -> Iterator[None]:
 
 
 def _left_over(before: set[threading.Thread]) -> list[str]:
-    pools = ("ThreadPoolExecutor", "asyncio_", "litellm-logging")
+    pools = ("ThreadPoolExecutor", "asyncio_", "litellm-logging", "aws-signing")
     new = (thread for thread in threading.enumerate() if thread not in before and not thread.daemon)
     return [thread.name for thread in new if not thread.name.startswith(pools)]
 

@@ -202,23 +202,27 @@ def test_names_that_the_core_has_are_not_taken_over(
 
 
 def test_discovery_is_cheap() -> None:
-    """Finding and reading the core pack takes less than 100 ms of CPU, imports aside, and no LiteLLM."""
+    """Finding, reading and checking the core pack takes little more than parsing its documents, and no LiteLLM."""
     code = """
-        import jsonschema, sys, time
+        import jsonschema, sys, time, yaml
         from weft import packs
         start = time.process_time()
-        packs.discover()
-        print(time.process_time() - start, "litellm" in sys.modules)
+        documents = packs.discover().packs[0].root.glob("manifests/**/*.yaml")
+        found = time.process_time()
+        for document in documents:
+            yaml.load(document.read_bytes(), yaml.CSafeLoader)
+        parsed = time.process_time()
+        print((found - start) / (parsed - found), "litellm" in sys.modules)
     """
     measured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    times = []
+    ratios = []
     for _ in range(3):
         done = subprocess.run(command, env=measured, capture_output=True, text=True, check=True, timeout=60)
-        seconds, litellm = done.stdout.split()
+        ratio, litellm = done.stdout.split()
         assert litellm == "False"
-        times.append(float(seconds))
-    assert min(times) < 0.1
+        ratios.append(float(ratio))
+    assert min(ratios) < 8
 
 
 def test_check_pack_finds_nothing_in_a_good_pack(pack: Path) -> None:

@@ -10,10 +10,10 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from weft.errors import InvalidArguments, PackError, Problem, Where
 from weft.manifest import Manifest, Parameter, value_schema
-from weft.sdk import ActionContext, Known, Variant
+from weft.sdk import ActionContext, Connection, Known, Variant
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject
 
@@ -55,6 +55,29 @@ class Callables:
         fields = type(model).model_fields
         keywords = {_alias(name, field): getattr(model, name) for name, field in fields.items()}
         return functools.partial(self.function, context, **keywords)
+
+
+ConnectionTest: TypeAlias = Callable[[Connection, ActionContext], Awaitable[str]]
+"""Tests a connection without changing anything: returns what was proved in one sentence, or raises `ActionError`, with
+kind `untestable` when the truth cannot be found out without an effect."""
+
+
+def connection_test(module: ModuleType) -> ConnectionTest:
+    """Return the test of a type of connection that `module` exports.
+
+    Raises:
+        PackError: It exports none.
+    """
+    test = getattr(module, "test", None)
+    if not inspect.iscoroutinefunction(test) or len(inspect.signature(test).parameters) != 2:
+        raise PackError(
+            "This module exports no test of a connection.",
+            code="no_test",
+            remedy="Define `async def test(connection: Connection, context: ActionContext) -> str`.",
+            where=Where(module.__file__ or module.__name__),
+        )
+    found: ConnectionTest = test
+    return found
 
 
 def _misfits(error: ValidationError) -> Iterator[Problem]:

@@ -279,6 +279,7 @@ class Executor:
             watched=pieces is not None,
             artifacts=self._artifacts(call.run_id),
             catalogue=call.step.known.catalogue,
+            protect=self._redactor.add,
             write=self._writer(call),
             **extra,
         )
@@ -354,7 +355,9 @@ class Executor:
         problem = _placed(call.step, told) if told.where.field and not told.where.file else told.at(call.step.where())
         wait_s, status = failure.retry_after_s, failure.status
         return Failure(
-            Problem(self._told(problem.code), self._told(problem.message), self._remedy(problem), problem.where),
+            Problem(
+                self._told(problem.code), self._told(problem.message), self._remedy(problem), self._where(problem.where)
+            ),
             failure.retryable,
             float(wait_s) if _number(wait_s) and 0 <= wait_s < LONGEST_WAIT_ASKED_S else None,
             "none" if failure.effect == "none" else "unknown",
@@ -364,6 +367,10 @@ class Executor:
 
     def _told(self, text: object) -> str:
         return self._redactor.text(str(text))[:LONGEST_MESSAGE]
+
+    def _where(self, where: Where) -> Where:
+        file, step, field = (text and self._told(text) for text in (where.file, where.step, where.field))
+        return replace(where, file=file, step=step, field=field)
 
     def _remedy(self, problem: Problem) -> str | None:
         return None if problem.remedy is None else self._told(problem.remedy)

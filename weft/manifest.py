@@ -183,6 +183,15 @@ class Manifest(Model):
         return (*self.parameters.basic, *self.parameters.advanced)
 
 
+class FurtherFields(Model):
+    """Fields that the value of another field brings."""
+
+    source: Literal["providers"]
+    """The list that knows them: the credentials of each provider."""
+    by: Name
+    """The field whose value says which."""
+
+
 class ConnectionType(Model):
     """The declaration of one type of connection: its fields, and the environment variables they may come from."""
 
@@ -198,6 +207,9 @@ class ConnectionType(Model):
     """What makes a connection of this type; secret ones are marked `secret`."""
     environment: dict[Name, list[str]] = Field(default_factory=dict)
     """Field → environment variables it may come from, the first that is set; `{NAME}` is the connection's name."""
+    further_fields: FurtherFields | None = None
+    """Where further fields come from, that not every connection of this type has; their environment variables are
+    `{NAME}_` and the field in upper case."""
 
 
 def value_schema(parameter: Parameter) -> JsonObject:
@@ -284,7 +296,7 @@ class _Mending(Mending[M]):
         "schema": {},
         "example": None,
     }
-    CONSEQUENCES = frozenset({"widget", "escape", "options", "unknown_property", "unknown_key"})
+    CONSEQUENCES = frozenset({"widget", "escape", "options", "unknown_property", "unknown_key", "secret_type"})
     """What is found in a parameter from which something was taken out may be found because it was taken out."""
 
     def item(self, path: DocumentPath) -> DocumentPath:
@@ -342,6 +354,13 @@ def _check_connection_type(declared: ConnectionType, findings: Findings) -> None
     for name in declared.environment:
         if name not in names:
             _unknown_parameter(("environment", name), name, names, findings, key=True)
+    further = declared.further_fields
+    if further is not None and further.by not in names:
+        _unknown_parameter(("further_fields", "by"), further.by, names, findings)
+    for path, item in placed:
+        if item.secret and item.types != ("string",):
+            message = f"The secret {item.name!r} must be a text: only texts are masked wherever they turn up."
+            findings.add((*path, "type"), "secret_type", message, "Write 'type: string'.")
 
 
 def _check_parameters(placed: list[_Placed], findings: Findings) -> None:

@@ -1,6 +1,7 @@
 """Finds packs and reads their documents; an action's module is imported only when the action is first used.
 
-A pack is a directory with `actions/`, `manifests/` (in it `connections/`) and `workflows/`. An installed one is
+A pack is a directory with `actions/`, `manifests/` (in it `connections/`) and `workflows/`. What tests a type of
+connection is the module `actions/_connection_<id>.py`. An installed one is
 found by its entry point in the group `weft.packs`, which names its `actions` package; the directory that holds
 that package is the pack. This is so in a wheel and in a checkout alike.
 """
@@ -128,6 +129,11 @@ def read(root: Path, name: str, package: str) -> Pack:
             Action(document, name, text, _importer(f"{package}.{document.id}")) for document, text in manifests
         ),
         connection_types=tuple(document for document, _ in types),
+        connection_tests={
+            document.id: _importer(f"{package}._connection_{document.id}")
+            for document, _ in types
+            if (root / "actions" / f"_connection_{document.id}.py").is_file()
+        },
         workflows={path.stem: path for path in sorted((root / "workflows").glob("*.yaml")) if not _is_layout(path)},
     )
 

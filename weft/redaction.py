@@ -64,24 +64,56 @@ def _base64_forms(data: bytes) -> Iterable[str]:
         yield core.replace("+", "-").replace("/", "_")
 
 
-def forms(value: str) -> set[str]:
-    """Return the spellings under which `value` may turn up: as is, JSON, URL, HTML, hexadecimal, base64, repr."""
-    data = value.encode("utf-8", "surrogatepass")
-    found = {
-        value,
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
+def _quoted(text: str) -> Iterable[str]:
+    """Yield a text as it stands between quotes in JSON and in Python, whatever else stands there."""
+    escaped = json.dumps(text)[1:-1]
+    yield escaped
+    yield re.sub(r"\\u[0-9a-f]{4}", lambda found: f"\\u{found[0][2:].upper()}", escaped)
+    yield escaped.replace("/", "\\/")  # as PHP writes it
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield repr(text)[1:-1]
+    yield repr(text + "'\"")[1:-4]  # beside quotes of both kinds, where its own need a backslash
+
+
+def _url_forms(value: str) -> Iterable[str]:
+    """Yield a text as a part of a URL has it, hexadecimal digits in either case."""
+    quoted = (
         urllib.parse.quote(value, safe="", errors="replace"),
         urllib.parse.quote(value, errors="replace"),
         urllib.parse.quote_plus(value, errors="replace"),
-        html.escape(value),
-        html.escape(value, quote=False),
+    )
+    for text in quoted:
+        yield text
+        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text)
+
+
+def _html_forms(value: str) -> Iterable[str]:
+    """Yield a text as HTML has it; quotes have several names."""
+    yield (bare := html.escape(value, quote=False))
+    for double in ("&quot;", "&#34;"):
+        for single in ("&#x27;", "&#39;", "&#039;", "&apos;"):
+            yield bare.replace('"', double).replace("'", single)
+
+
+def forms(value: str) -> set[str]:
+    """Return the spellings under which `value` may turn up: as is, JSON, URL, HTML, hexadecimal, base64, repr.
+
+    Each of them also between quotes, and those between quotes again.
+    """
+    data = value.encode("utf-8", "surrogatepass")
+    found = {
+        value,
+        *_quoted(value),
+        *_url_forms(value),
+        *_html_forms(value),
         data.hex(),
         data.hex().upper(),
-        repr(value)[1:-1],
+        repr(data)[2:-1],
         *_base64_forms(data),
         *(line for line in value.splitlines() if len(line) >= 2 * SHORTEST_SEARCHED),
     }
+    for _ in range(2):  # JSON in the JSON of an answer, and that in a traceback
+        found |= {outer for form in found for outer in _quoted(form)}
     return {form for form in found if len(form) >= SHORTEST_SEARCHED}
 
 
@@ -110,10 +142,11 @@ class Redactor:
         """Return how many characters at the end of `text` may be the beginning of a secret."""
         longest = 0
         for form in self._forms:
-            for length in range(min(len(form) - 1, len(text)), longest, -1):
-                if text.endswith(form[:length]):
-                    longest = length
-                    break
+            start = text.find(form[0], max(0, len(text) - len(form) + 1))
+            while 0 <= start < len(text) - longest:
+                if form.startswith(text[start:]):
+                    longest = len(text) - start
+                start = text.find(form[0], start + 1)
         return longest
 
     def value(self, value: Any) -> Any:

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 from weft import wording
-from weft.contract import Callables, callables
+from weft.contract import Callables, ConnectionTest, callables, connection_test
 from weft.errors import NotFound, PackError, Problem
 from weft.manifest import ConnectionType, Manifest
 from weft.source import Source
 
-__all__ = ["Action", "Callables", "Pack", "Registry"]
+__all__ = ["Action", "Callables", "ConnectionTest", "Pack", "Registry"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,7 @@ class Pack:
     actions: tuple[Action, ...] = ()
     connection_types: tuple[ConnectionType, ...] = ()
     workflows: Mapping[str, Path] = field(default_factory=dict)  #: examples, by name
+    connection_tests: Mapping[str, Callable[[], ModuleType]] = field(default_factory=dict)  #: by type, imported late
 
 
 class Registry:
@@ -61,6 +62,7 @@ class Registry:
         self._packs: dict[str, Pack] = {}
         self._actions: dict[str, Action] = {}
         self._connection_types: dict[str, ConnectionType] = {}
+        self._connection_tests: dict[str, Callable[[], ModuleType]] = {}
         self._workflows: dict[str, Path] = {}
         self._broken: dict[str, tuple[Problem, ...]] = {}
         self._lost: dict[str, str] = {}
@@ -79,6 +81,7 @@ class Registry:
         self._packs[pack.name] = pack
         self._actions.update((action.id, action) for action in pack.actions)
         self._connection_types.update((each.id, each) for each in pack.connection_types)
+        self._connection_tests.update(pack.connection_tests)
         self._workflows.update(pack.workflows)
 
     def add_broken(self, name: str, problems: Iterable[Problem], actions: Iterable[str] = ()) -> None:
@@ -126,6 +129,15 @@ class Registry:
     def connection_types(self) -> tuple[ConnectionType, ...]:
         """Return all types of connections by id."""
         return tuple(self._connection_types[id_] for id_ in sorted(self._connection_types))
+
+    def connection_test(self, id_: str) -> ConnectionTest | None:
+        """Import and return what tests connections of type `id_`; None when its pack brings no test.
+
+        Raises:
+            PackError: It cannot be imported, or is no test.
+        """
+        importer = self._connection_tests.get(id_)
+        return None if importer is None else connection_test(importer())
 
     def workflows(self) -> Mapping[str, Path]:
         """Return the example workflows of all packs, by name."""

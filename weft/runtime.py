@@ -18,9 +18,23 @@ from typing import Self
 import platformdirs
 
 from weft import arguments, plan, source, wording
-from weft.catalogue import load as load_catalogue
-from weft.connections import BuiltIn, Connections, ConnectionSource, Environment, File
-from weft.embedded.local_model import LocalModel
+from weft.catalogue import catalogue_of
+from weft.connections import (
+    BuiltIn,
+    Connections,
+    ConnectionSource,
+    Directory,
+    Environment,
+    File,
+    Keys,
+    NamedEnvironment,
+    Store,
+    Stored,
+    environment_named,
+    read_environments,
+)
+from weft.connections.environments import FILE as ENVIRONMENTS
+from weft.embedded.local_model import REQUEST_TIMEOUT_S, LocalModel
 from weft.embedded.outbox import Outbox
 from weft.engine.events import Event, Logged, Observer, guarded
 from weft.engine.interpreter import RunFacts
@@ -33,7 +47,7 @@ from weft.journal.memory import MemoryJournal
 from weft.outcome import encode
 from weft.packs import discover
 from weft.plan import ConnectionFacts, Plan
-from weft.redaction import Redactor
+from weft.redaction import Redactor, Secret
 from weft.registry import Registry
 from weft.sdk import Artifacts, Connection
 from weft.survey import survey
@@ -43,6 +57,19 @@ from weft.workflow import Input
 WORKSPACE = Path("workflows")
 LOCAL_MODEL = "local-model"
 OUTBOX = "outbox"
+LOCAL_SETTINGS: JsonObject = {
+    "provider": "openai",
+    "api_base": "http://127.0.0.1",  # a server of our own, whose port is known when it runs
+    "unsupported_parameters": "error",
+    "request_timeout_s": REQUEST_TIMEOUT_S,
+}
+OUTBOX_SETTINGS: JsonObject = {
+    "host": Outbox.host,
+    "tls": "none",
+    "from": "weft@localhost",
+    "allow_from": ["*"],
+    "max_message_mb": 100,
+}
 Progress = Callable[[str, int, int], None]
 """Told what is being fetched, and how many bytes of how many are here."""
 
@@ -59,6 +86,8 @@ class Runtime:
         registry: Registry,
         *,
         connections_file: Path | None = None,
+        secrets_directory: Path | None = None,
+        environment: NamedEnvironment | None = None,
         environ: Mapping[str, str] | None = None,
         on_progress: Progress | None = None,
         journal: Journal | None = None,
@@ -66,16 +95,22 @@ class Runtime:
         self.home = home
         self.registry = registry
         self.redactor = Redactor()
-        self.catalogue = load_catalogue()
+        self.catalogue = catalogue_of(home)
         self.outbox = Outbox(home / "outbox")
         self.journal: Journal = journal if journal is not None else MemoryJournal()
         environ = os.environ if environ is None else environ
         self._local_model = _local_model(home, environ, on_progress)
+        self.environment = environment or NamedEnvironment()
+        self.store = Store(home / "connections.db", Keys(environ, home))
+        for key in (environ.get("WEFT_KEY") or "").split(","):
+            self.redactor.add(Secret(key.strip()))
         types = {kind.id: kind for kind in registry.connection_types()}
-        sources: list[ConnectionSource] = [Environment(types, environ)]
+        sources: list[ConnectionSource] = [Environment(types, environ, self.catalogue)]
         if connections_file is not None:
-            sources.append(File(connections_file, types, environ))
-        sources.append(self._built_in())
+            sources.append(File(connections_file, types, environ, self.catalogue))
+        if secrets_directory is not None:
+            sources.append(Directory(secrets_directory, types, self.catalogue))
+        sources += [Stored(self.store, types, self.catalogue), self._built_in()]
         self.connections = Connections(sources, self.redactor)
         self._executor = Executor(self.connections, self.redactor, self._artifacts)
         self._reactors: dict[str, Reactor] = {}
@@ -90,6 +125,8 @@ class Runtime:
         home: Path | None = None,
         packs: Sequence[Path] = (),
         connections: Path | None = None,
+        secrets_directory: Path | None = None,
+        environment: str | None = None,
         on_progress: Progress | None = None,
     ) -> Self:
         """Put a runtime together from what stands on this machine.
@@ -98,19 +135,26 @@ class Runtime:
             home: Where state lives; left out, `WEFT_HOME` or the user's data directory.
             packs: Directories of packs that are not installed.
             connections: A connections file; left out, `WEFT_CONNECTIONS` or `connections.yaml` in `home`, if it is there.
+            secrets_directory: A mounted directory of secrets; left out, `WEFT_SECRETS_DIR`.
+            environment: The name of an environment of `environments.yaml`; left out, `WEFT_ENV`.
             on_progress: Told how far a download is.
 
         Raises:
             PackError: A pack cannot be used.
-            InvalidConnections: The connections file is not one.
+            NotFound: There is no such environment.
+            InvalidConnections: A file of connections or environments is not one.
         """
         home = home or Path(os.environ.get("WEFT_HOME") or platformdirs.user_data_path("weft"))
         named = connections or (Path(found) if (found := os.environ.get("WEFT_CONNECTIONS")) else None)
         usual = home / "connections.yaml"
+        mounted = secrets_directory or (Path(found) if (found := os.environ.get("WEFT_SECRETS_DIR")) else None)
+        stage = environment or os.environ.get("WEFT_ENV")
         return cls(
             home,
             discover(packs),
             connections_file=named or (usual if usual.exists() else None),
+            secrets_directory=mounted,
+            environment=environment_named(stage, _environment_files(home)) if stage else None,
             on_progress=on_progress,
         )
 
@@ -122,10 +166,10 @@ class Runtime:
         return BuiltIn(
             {
                 LOCAL_MODEL: (
-                    ConnectionFacts(LOCAL_MODEL, "model_provider", "built in", "openai"),
+                    ConnectionFacts(LOCAL_MODEL, "model_provider", "built in", "openai", LOCAL_SETTINGS),
                     self._local_model.connection,
                 ),
-                OUTBOX: (ConnectionFacts(OUTBOX, "smtp", "built in"), outbox_connection),
+                OUTBOX: (ConnectionFacts(OUTBOX, "smtp", "built in", None, OUTBOX_SETTINGS), outbox_connection),
             }
         )
 
@@ -173,7 +217,11 @@ class Runtime:
             raise InvalidWorkflow(problems=found.problems)
         try:
             planned = plan.compile(
-                found.workflow, found.source, self.registry, connections=self.connections, catalogue=self.catalogue
+                self.environment.applied(found.workflow),
+                found.source,
+                self.registry,
+                connections=self.connections,
+                catalogue=self.catalogue,
             )
         except InvalidWorkflow as invalid:
             problems = (*found.source.warnings, *invalid.problems)
@@ -311,6 +359,23 @@ class _RunArtifacts:
 
     async def read(self, artifact: str) -> bytes:
         return await self._journal.read_artifact(self._run_id, artifact)
+
+
+def environments(home: Path) -> list[str]:
+    """Return the names of the environments that there are.
+
+    Raises:
+        InvalidConnections: The file that holds them has faults.
+    """
+    file = next((file for file in _environment_files(home) if file.is_file()), None)
+    return [] if file is None else list(read_environments(source.read_file(file)))
+
+
+def _environment_files(home: Path) -> list[Path]:
+    """Return where environments are looked for: a file that is named, else here, else in the home."""
+    if named := os.environ.get("WEFT_ENVIRONMENTS"):
+        return [Path(named)]
+    return [Path(ENVIRONMENTS), home / ENVIRONMENTS]
 
 
 def new_run_id() -> str:

@@ -73,9 +73,11 @@ class Variant:
 
     name: str  #: shown in records: `openai/gpt-4o-mini`
     tries: int = 1
-    waits_s: tuple[float, ...] = ()  #: before its second try, its third …, the last one repeats; none: the usual back-off
     arguments: Mapping[str, Json] = field(default_factory=dict)  #: replace the step's own
     provider: str | None = None  #: whose connection the call needs; None: the step's own connection
+    waits_s: tuple[
+        float, ...
+    ] = ()  #: before its second try, its third …, the last one repeats; none: the usual back-off
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class ActionContext:
     catalogue: Catalogue = field(default_factory=load)
     write: Callable[[str, Mapping[str, Json]], None] = lambda message, facts: None
     barrier: Callable[[], Awaitable[None]] = _no_barrier
+    protect: Callable[[Secret], None] = lambda secret: None
+    """Tell of a secret that came up during the call, such as a token: it is masked from then on, wherever it turns up."""
 
     def remaining_s(self) -> float:
         """Return the seconds left before the deadline, at least 0."""

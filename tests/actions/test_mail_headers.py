@@ -101,7 +101,7 @@ async def test_known_injections_add_nothing(row: dict[str, Any]) -> None:
     parsed = mail.parsed()
     assert sorted(parsed.keys()) == names(field)
     assert mail.recipients == ("ada@example.com",)
-    assert [command.split()[0] for command in server.commands] == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+    assert [command.split()[0] for command in server.commands] == ["EHLO", "MAIL", "RCPT", "DATA"]
     assert len(list(parsed.walk())) == (3 if "attachments" in given else 1)
     if field == "subject":
         assert arrived(mail, "Subject") == value.strip(" ") or arrived(mail, "Subject") == value

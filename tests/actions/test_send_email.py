@@ -17,10 +17,11 @@ import yaml
 from servers.smtp import MODES, FaultServer, MailServer
 
 from weft.embedded.outbox import Outbox
-from weft.sdk import ActionContext, ActionError, Connection, JsonObject, Secret
+from weft.sdk import ActionContext, ActionError, Attempt, Connection, JsonObject, Secret, Variant
 
 send_email = importlib.import_module("weft_core.actions.send_email")
-smtp = importlib.import_module("weft_core.actions._mail_smtp")
+session = importlib.import_module("weft_core.actions._mail_session")
+faults = importlib.import_module("weft_core.actions._mail_faults")
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 BASIC = {"to": "ada@example.com", "subject": "Hello", "body": "Good morning."}
@@ -151,8 +152,8 @@ async def test_every_attempt_has_the_same_message_id() -> None:
 
 
 async def test_markdown_is_sent_as_text_and_as_html() -> None:
-    """The source is the text; the HTML has tables and inline styles."""
-    source = "# Report\n\n| a | b |\n|---|--:|\n| 1 | ~~2~~ |\n"
+    """The source is the text, its tables aligned; the HTML has tables and inline styles."""
+    source = "# Report\n\n| a   |     b |\n|-----|------:|\n| 1   | ~~2~~ |\n"
     async with MailServer() as server:
         await send(server, {"body": source, "format": "markdown"})
 
@@ -224,6 +225,15 @@ async def test_attachments_come_from_text_base64_and_the_run() -> None:
         ("note", "text/x-note", b"plain"),
     ]
     assert next(message.iter_attachments()).get_content_charset() == "utf-8"
+
+
+async def test_a_file_of_a_run_that_keeps_none_is_an_error() -> None:
+    """Without artifacts an attachment from one is refused, and nothing is sent."""
+    async with MailServer() as server:
+        error = await failure(server, {"attachments": [{"filename": "a.pdf", "artifact": "sha256:1"}]}, artifacts=None)
+
+    assert (error.kind, error.problem.where.field) == ("invalid_attachment", "attachments[0].artifact")
+    assert server.commands == []
 
 
 async def test_a_picture_is_shown_from_the_mail_itself() -> None:
@@ -298,6 +308,35 @@ async def test_tls_is_not_given_up_when_the_offer_is_missing() -> None:
     assert not any(command.startswith("MAIL") for command in server.commands)
 
 
+async def test_what_is_no_tls_is_told_as_that() -> None:
+    """A port without TLS, asked for it from the first byte, is named as such."""
+    async with FaultServer("ok") as server:
+        error = await failure(connection(server, tls="implicit"))
+
+    assert (error.kind, error.effect, error.retryable) == ("tls", "none", True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "status"), [("421 4.3.0 bye", "refused", 421), ("999 what", "not_smtp", None)]
+)
+async def test_an_end_at_a_recipient_is_not_about_the_recipient(answer: str, kind: str, status: int | None) -> None:
+    """A server that takes leave or talks nonsense when it hears a name has not refused that name."""
+
+    class Ending(FaultServer):
+        async def _answer(self, line: Any, command: str) -> bool:
+            if command.startswith("RCPT TO:<GRACE"):
+                await line.say(answer)
+                return False
+            return await super()._answer(line, command)
+
+    async with Ending("ok") as server:
+        error = await failure(server, {"to": ["ada@example.com", "grace@example.com"]})
+
+    assert (error.kind, error.status, error.effect, error.retryable) == (kind, status, "none", True)
+    assert "recipients" not in error.details
+    assert server.stored == []
+
+
 async def test_a_wrong_password_is_an_error_that_does_not_show_it() -> None:
     """One login is tried, by one mechanism, and the error has neither the password nor the server's words."""
     async with MailServer(username="u", password="right") as server:
@@ -332,7 +371,7 @@ async def test_a_username_is_never_left_unused() -> None:
 )
 def test_addresses_of_this_machine(address: str, here: bool) -> None:
     """Only loopback's addresses count as this machine; those of its own network do not."""
-    assert smtp._is_this_machine(address) is here
+    assert session._is_this_machine(address) is here
 
 
 async def test_a_password_goes_in_clear_to_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +382,7 @@ async def test_a_password_goes_in_clear_to_this_machine_only(monkeypatch: pytest
         asked.append(address)
         return False
 
-    monkeypatch.setattr(smtp, "_is_this_machine", elsewhere)
+    monkeypatch.setattr(session, "_is_this_machine", elsewhere)
     async with MailServer(username="u", password="p") as server:
         error = await failure(connection(server, host="localhost", username="u", password=Secret("p")))
 
@@ -382,12 +421,25 @@ async def test_a_ca_file_that_cannot_be_read_is_named() -> None:
         ("anyone@evilnews.example.org", False),
         ("boss@example.com", False),
         ("weft@example.com.evil.test", False),
+        ("anyone@xn--exmple-cua.org", True),
+        ("anyone@EXÄMPLE.org", True),
+        ("Boss@Example.NET", True),
     ],
 )
 async def test_a_step_sends_only_as_the_connection_allows(sender: str, allowed: bool) -> None:
     """The connection's own address, and those that its `allow_from` covers, may be the sender."""
     async with MailServer() as server:
-        where = connection(server, allow_from=["sales@example.com", "news.example.org", "*.example.net"])
+        where = connection(
+            server,
+            allow_from=[
+                "sales@example.com",
+                "news.example.org",
+                "*.example.net",
+                "Exämple.org",
+                "boss@example.NET",
+                "-",
+            ],
+        )
         if allowed:
             await send(where, {"from": sender})
         else:
@@ -552,19 +604,78 @@ async def test_the_dot_waits_until_the_content_is_written() -> None:
 
 def test_a_servers_words_are_harmless_and_never_cut() -> None:
     """Escape codes and endless text of a server do not get into messages, nor half a password that could not be masked."""
-    assert smtp._legible("no\x1b[31m\r\nX: \u2028" + "y" * 300 + "p  w") == "no [31m X:  " + "y" * 300 + "p  w"
-    assert smtp._legible("y" * 1200) == "(1,200 characters)"
+    assert faults.legible("no\x1b[31m\r\nX: \u2028" + "y" * 300 + "p  w") == "no [31m X:  " + "y" * 300 + "p  w"
+    assert faults.legible("y" * 1200) == "(1,200 characters)"
 
 
 async def test_what_an_earlier_attempt_may_have_done_is_not_forgotten() -> None:
-    """An attempt that sends nothing, after one that may have arrived, fails with words that say so."""
+    """An attempt that sends nothing, after one that may have arrived, leaves the step as doubtful as it was."""
     async with FaultServer("mail-550") as server:
         first = await failure(server)
         later = await failure(server, repeated=True)
 
-    assert (later.kind, later.effect, later.status) == (first.kind, "none", 550)
+    assert (first.effect, later.effect) == ("none", "unknown")
+    assert (later.kind, later.status) == (first.kind, 550)
     assert "earlier attempt" not in str(first)
     assert "An earlier attempt may have been delivered." in str(later)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "notify"),
+    [(["failure", "delay", "failure"], "FAILURE,DELAY"), (["success"], "SUCCESS"), ([], "NEVER"), (None, None)],
+)
+async def test_delivery_reports_are_asked_for_as_the_standard_says(
+    wanted: list[str] | None, notify: str | None
+) -> None:
+    """Where DSN is offered each recipient has NOTIFY, and the mail RET and an id in which nothing is hidden."""
+    given = {"delivery_reports": wanted, "message_id": "<a+b=c@example.com>"}
+    async with FaultServer("ok", offers=("DSN",)) as server:
+        output = await send(server, given)
+    async with FaultServer("ok") as plain:
+        other = await send(plain, given)
+
+    [mail] = [command for command in server.commands if command.startswith("MAIL")]
+    [rcpt] = [command for command in server.commands if command.startswith("RCPT")]
+    if notify is None:
+        assert "ENVID" not in mail
+        assert rcpt == "RCPT TO:<ada@example.com>"
+    else:
+        assert mail.endswith("RET=HDRS ENVID=<a+2Bb+3Dc@example.com>")
+        assert rcpt == f"RCPT TO:<ada@example.com> NOTIFY={notify}"
+    assert (output["delivery_reports"], other["delivery_reports"]) == (notify is not None, False)
+    assert not any("NOTIFY" in command or "RET=" in command for command in plain.commands)
+
+
+def test_tries_and_their_waits() -> None:
+    """A mail is tried five times unless the step says otherwise, with minutes between; nothing of that is guessed."""
+    [usual], [twice], [unknown] = (send_email.attempts(given) for given in ({}, {"retries": 1}, {"retries": None}))
+
+    assert (usual.tries, usual.waits_s) == (5, (60.0, 300.0, 900.0, 3600.0))
+    assert (twice.tries, unknown.tries) == (2, 5)
+
+
+async def test_recipients_that_are_put_off_are_tried_again() -> None:
+    """While there are tries left, the error names who has the mail and who is still to get it, and holds the output."""
+    arguments = {"to": ["ada@example.com", "nobody@example.com", "busy@example.com"]}
+    variant = Variant("default", tries=2)
+    async with MailServer() as server:
+        error = await failure(server, arguments, variant=variant)
+        told = error.details
+        earlier = Attempt("default", 1, error.kind, error.status, 1, 60.0, told)
+        output = await send(server, arguments, variant=variant, attempt=2, previous=(earlier,))
+
+    assert (error.kind, error.effect, error.retryable, error.status) == ("recipients_deferred", "none", True, 451)
+    assert "1 of 3 recipients" in str(error)
+    assert [item["state"] for item in told["recipients"]] == ["accepted", "refused", "deferred"]
+    assert told["output"]["accepted"] == output["accepted"] == ["ada@example.com"]
+    assert told["output"]["refused"] == output["refused"]
+    assert (output["state"], output["server_reply"]) == ("partly_refused", "250 2.0.0 OK kept as 1")
+    assert [command.split("<")[1] for command in server.commands if command.startswith("RCPT")] == [
+        "ada@example.com>",
+        "nobody@example.com>",
+        "busy@example.com>",
+        "busy@example.com>",
+    ]
 
 
 @pytest.mark.parametrize("offered", [True, False])
@@ -613,6 +724,7 @@ async def test_addresses_beyond_ascii(offered: bool) -> None:
         ),
         ({"attachments": [{"filename": "a", "content": "x", "content_id": "a b"}]}, "attachments[0].content_id"),
         ({"attachments": [{"filename": "a", "content_base64": "!"}]}, "attachments[0].content_base64"),
+        ({"attachments": [{"filename": name, "content": "x", "content_id": "c"} for name in "ab"]}, "attachments"),
         ({"to": [f"a{number}@example.com" for number in range(101)]}, "to"),
     ],
 )

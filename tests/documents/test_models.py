@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from weft import manifest, source, structure, validation, workflow
+from weft import catalogue, manifest, source, structure, validation, workflow
 from weft.errors import InvalidDocument, InvalidManifest, InvalidWorkflow, Problem
 from weft.types import DocumentPath, JsonObject
 
@@ -540,6 +540,7 @@ PUBLISHED = {
     "workflow": workflow.json_schema,
     "manifest": manifest.json_schema,
     "connection-type": manifest.connection_type_json_schema,
+    "models": catalogue.json_schema,
 }
 
 

@@ -23,6 +23,7 @@ from weft import manifest, packs, plan, source
 from weft.cli.app import weft
 from weft.cli.problems import render
 from weft.cli.state import State
+from weft.connections import read_environments
 from weft.redaction import Redactor
 from weft.registry import Registry
 from weft.runtime import Runtime
@@ -177,6 +178,8 @@ def check_yaml(text: str, registry: Registry) -> None:
         plan.compile(found.workflow, document, registry)
     elif "parameters" in value:
         manifest.load(document)
+    elif "fields" in value:
+        manifest.load_connection_type(document)
     elif {"connection", "with"} & value.keys():
         known = {key.alias or name for name, key in Step.model_fields.items()}
         assert value.keys() <= known
@@ -184,6 +187,8 @@ def check_yaml(text: str, registry: Registry) -> None:
             value["with"].keys() <= {parameter.name for parameter in action.manifest.all_parameters}
             for action in registry.actions()
         )
+    elif all(isinstance(entry, dict) and entry.keys() <= {"variables", "connections"} for entry in value.values()):
+        read_environments(document)
     else:
         check_connections(text, value)
 

@@ -5,21 +5,37 @@
         ... call something with `server.base_url` ...
         assert [request.json["model"] for request in server.requests] == ["m", "m"]
 
-Without a script it answers `Ok()`. Paths ending in `/messages` get Anthropic's shapes, paths with `:generateContent`
+Without a script it answers `Ok()`; a model may have a script of its own, and is known by its name. Paths ending in `/messages` get Anthropic's shapes, paths with `:generateContent`
 or `:streamGenerateContent` Google's, all others OpenAI's; a request with `"stream": true` gets server-sent events.
+
+    async with Steps(directory, registry, {"openai": server.connection("openai", key)}) as steps:
+        step = await steps.run({"provider": "openai", "model": "m", "num_retries": 2})
+
+runs a workflow of one completion step as `weft run` does, and returns what the report says of the step.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import re
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import yaml
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from weft.engine.report import StepReport
+    from weft.registry import Registry
 
 CREATED = 1768721350
 TEXT = "The current weather in New York City is cloudy."
@@ -39,6 +55,18 @@ class Request:
     @property
     def json(self) -> Any:
         return json.loads(self.body) if self.body else None
+
+    @property
+    def model(self) -> str | None:
+        """The last part of the name of the model asked for, in the body or, as with Azure and Google, in the path."""
+        found = re.search(r"/(?:models?|deployments)/([^/:]+)", self.path)
+        name = found[1] if found else (self.json or {}).get("model")
+        return name.rsplit("/", 1)[-1] if isinstance(name, str) else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is wanted as a stream of events."""
+        return ":streamGenerateContent" in self.path or bool((self.json or {}).get("stream"))
 
 
 class Answer:
@@ -88,7 +116,7 @@ class Ok(Answer):
         if ":generateContent" in request.path:
             return web.json_response(self.google(request))
         if ":streamGenerateContent" in request.path:
-            return await send_events(http, [self.google(request)], self.pause_s)
+            return await send_events(http, google_events(self.google(request)), self.pause_s)
         answer = self.openai(body)
         if not body.get("stream"):
             return web.json_response(answer)
@@ -220,34 +248,84 @@ class Hang(Answer):
 
 @dataclass(frozen=True)
 class Drip(Answer):
-    """A body that arrives byte by byte and never ends in time; as events when a stream was asked for."""
+    """A body that arrives byte by byte, `text` again and again, and never ends in time."""
 
     interval_s: float = 0.1
     content_type: str = "application/json"
+    text: str = " "
 
     async def reply(self, request: Request, http: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": self.content_type})
         await response.prepare(http)
-        for _ in range(int(60 / self.interval_s)):
-            await response.write(b" ")
+        body = self.text.encode()
+        for place in range(int(60 / self.interval_s)):
+            await response.write(body[place % len(body) :][:1])
             await asyncio.sleep(self.interval_s)
         return response
 
 
 @dataclass(frozen=True)
+class Stall(Answer):
+    """Headers, the first `parts` events of a stream or, of a whole answer, its first bytes; then nothing more."""
+
+    parts: int = 0
+    seconds: float = 60.0
+
+    async def reply(self, request: Request, http: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": content_type(request)})
+        await response.prepare(http)
+        for part in beginning(request, self.parts):
+            await response.write(part)
+        await asyncio.sleep(self.seconds)
+        return response
+
+
+@dataclass(frozen=True)
 class Huge(Answer):
-    """A body of `size` bytes, sent as fast as it is read."""
+    """A body of `size` bytes, sent as fast as it is read; with `declared`, its length is told in the headers."""
 
     size: int = 200_000_000
     content_type: str = "application/json"
+    declared: bool = False
+    status: int = 200
 
     async def reply(self, request: Request, http: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": self.content_type})
-        await response.prepare(http)
+        response = web.StreamResponse(status=self.status, headers={"content-type": self.content_type})
         block = b"x" * 65536
+        if self.declared:
+            response.content_length = self.size // len(block) * len(block)
+        await response.prepare(http)
         for _ in range(self.size // len(block)):
             await response.write(block)
         return response
+
+
+@dataclass(frozen=True)
+class Flood(Answer):
+    """A stream of correct events that never ends, sent as fast as it is read."""
+
+    size: int = 200_000_000
+
+    async def reply(self, request: Request, http: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(http)
+        *start, piece = beginning(request, 4)
+        for part in start:
+            await response.write(part)
+        for _ in range(self.size // (len(piece) * 100)):
+            await response.write(piece * 100)
+        return response
+
+
+@dataclass(frozen=True)
+class Packed(Answer):
+    """A small body that unpacks to `size` bytes, sent though nobody asked for a packed one."""
+
+    size: int = 200_000_000
+
+    async def reply(self, request: Request, http: web.Request) -> web.StreamResponse:
+        headers = {"content-type": content_type(request), "content-encoding": "gzip"}
+        return web.Response(body=packed(self.size), headers=headers)
 
 
 @dataclass(frozen=True)
@@ -267,16 +345,12 @@ class Cut(Answer):
     events: int = 4
 
     async def reply(self, request: Request, http: web.Request) -> web.StreamResponse:
-        body = request.json if isinstance(request.json, dict) else {}
-        if body.get("stream"):
-            response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-            await response.prepare(http)
-            for event in openai_events(Ok().openai(body), False)[: self.events]:
-                await response.write(f"data: {json.dumps(event)}\n\n".encode())
-        else:
-            response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "5000"})
-            await response.prepare(http)
-            await response.write(json.dumps(Ok().openai(body)).encode()[:60])
+        response = web.StreamResponse(headers={"content-type": content_type(request)})
+        if not request.streams:
+            response.content_length = 5000
+        await response.prepare(http)
+        for part in beginning(request, self.events):
+            await response.write(part)
         await asyncio.sleep(0.05)
         assert http.transport is not None
         http.transport.close()
@@ -364,12 +438,11 @@ def choice_events(choice: dict[str, Any]) -> list[dict[str, Any]]:
 def anthropic_events(answer: dict[str, Any]) -> list[dict[str, Any]]:
     start = {**answer, "content": [], "stop_reason": None, "usage": {"input_tokens": 21, "output_tokens": 1}}
     events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
+    empty: dict[str, Any]
     for index, block in enumerate(answer["content"]):
         if block["type"] == "text":
-            empty, deltas = (
-                {"type": "text", "text": ""},
-                [{"type": "text_delta", "text": x} for x in pieces(block["text"])],
-            )
+            empty = {"type": "text", "text": ""}
+            deltas = [{"type": "text_delta", "text": text} for text in pieces(block["text"])]
         else:
             empty = {**block, "input": {}}
             deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
@@ -381,15 +454,54 @@ def anthropic_events(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [*events, {"type": "message_stop"}]
 
 
+def google_events(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    [candidate] = answer["candidates"]
+    base = {name: value for name, value in answer.items() if name not in {"candidates", "usageMetadata"}}
+    texts = pieces(candidate["content"]["parts"][0]["text"] or "")
+    found = [{"index": 0, "content": {"role": "model", "parts": [{"text": text}]}} for text in texts]
+    events = [{**base, "candidates": [each]} for each in found]
+    end = {"index": 0, "content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": candidate["finishReason"]}
+    return [*events, {**base, "candidates": [end], "usageMetadata": answer["usageMetadata"]}]
+
+
+@cache
+def packed(size: int) -> bytes:
+    """Return what unpacks to `size` spaces."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(packer.compress(b" " * 1_000_000) for _ in range(size // 1_000_000)) + packer.flush()
+
+
+def content_type(request: Request) -> str:
+    return "text/event-stream" if request.streams else "application/json"
+
+
+def beginning(request: Request, parts: int) -> Iterator[bytes]:
+    """Yield the first events of the stream that a request asks for; of a whole answer, its first bytes if any."""
+    body = request.json if isinstance(request.json, dict) else {}
+    anthropic, google = request.path.endswith("/messages"), "enerateContent" in request.path
+    whole = Ok().anthropic(body) if anthropic else Ok().google(request) if google else Ok().openai(body)
+    if not request.streams:
+        yield json.dumps(whole).encode()[: 60 if parts else 0]
+        return
+    events = anthropic_events(whole) if anthropic else google_events(whole) if google else openai_events(whole, False)
+    for event in events[:parts]:
+        yield framed(event, named=anthropic)
+
+
+def framed(event: Any, named: bool = False) -> bytes:
+    """Return an event as it stands in a stream; a text as it is."""
+    data = event if isinstance(event, str) else json.dumps(event)
+    name = f"event: {event['type']}\n" if named else ""
+    return f"{name}data: {data}\n\n".encode()
+
+
 async def send_events(
     http: web.Request, events: Sequence[Any], pause_s: float, named: bool = False
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "text/event-stream"})
     await response.prepare(http)
     for event in events:
-        data = event if isinstance(event, str) else json.dumps(event)
-        name = f"event: {event['type']}\n" if named else ""
-        await response.write(f"{name}data: {data}\n\n".encode())
+        await response.write(framed(event, named))
         if pause_s:
             await asyncio.sleep(pause_s)
     return response
@@ -400,7 +512,7 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self._script: list[Answer] = []
+        self._scripts: dict[str | None, list[Answer]] = {}
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
@@ -414,9 +526,19 @@ class ModelServer:
         """The address as OpenAI's clients want it."""
         return f"{self.root}/v1"
 
-    def script(self, answers: Sequence[Answer] | Answer) -> None:
-        """Answer the coming requests with these, in order; the last one repeats."""
-        self._script = [answers] if isinstance(answers, Answer) else list(answers)
+    def connection(self, provider: str, key: str | None, **fields: Any) -> dict[str, Any]:
+        """Return an entry of a connections file that leads here."""
+        base = self.root if provider in {"anthropic", "azure", "gemini"} else self.base_url
+        secret = {} if key is None else {"api_key": key}
+        return {"type": "model_provider", "provider": provider, "api_base": base, **secret, **fields}
+
+    def script(self, answers: Sequence[Answer] | Answer, model: str | None = None) -> None:
+        """Answer the coming requests, or those for one model, with these, in order; the last one repeats."""
+        self._scripts[model] = [answers] if isinstance(answers, Answer) else list(answers)
+
+    def asked(self, model: str) -> list[Request]:
+        """Return the requests for a model."""
+        return [request for request in self.requests if request.model == model]
 
     async def __aenter__(self) -> Self:
         server = web.Server(self._handle)
@@ -443,8 +565,87 @@ class ModelServer:
             time.monotonic(),
         )
         self.requests.append(request)
-        answer = (self._script.pop(0) if len(self._script) > 1 else self._script[0]) if self._script else Ok()
+        own = self._scripts.get(None, [])
+        script = own if self._scripts.keys() <= {None} else self._scripts.get(request.model, own)
+        answer = (script.pop(0) if len(script) > 1 else script[0]) if script else Ok()
         try:
             return await answer.reply(request, http)  # type: ignore[arg-type]
         except ConnectionError:
             return web.Response()  # the client has gone
+
+
+SETTINGS = re.compile(r"(WEFT|AWS|AZURE|OPENAI|ANTHROPIC|LITELLM)_.*|.*_(API_KEY|API_BASE|BASE_URL)")
+"""Variables that would change what a step sends."""
+
+
+def plain_environment() -> dict[str, str]:
+    """Return the environment without keys and settings, and with loopback off any proxy."""
+    kept = {name: value for name, value in os.environ.items() if not SETTINGS.fullmatch(name)}
+    return {**kept, "NO_PROXY": "127.0.0.1,localhost,::1"}
+
+
+@contextlib.contextmanager
+def in_plain_environment() -> Iterator[None]:
+    """Run what fixtures of a whole module do as if nothing were set on this machine."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(plain_environment())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class Steps:
+    """Runs workflows of one completion step in one runtime; an asynchronous context."""
+
+    def __init__(
+        self,
+        directory: Path,
+        registry: Registry,
+        connections: Mapping[str, Mapping[str, Any]],
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        from weft.runtime import Runtime  # not needed by those who want the server alone
+
+        self._directory = directory
+        self._written = 0
+        file = self._write("connections", {name: dict(entry) for name, entry in connections.items()})
+        file.chmod(0o600)
+        self.runtime = Runtime(directory / "home", registry, connections_file=file, environ=environ or {})
+
+    async def __aenter__(self) -> Self:
+        await self.runtime.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.runtime.__aexit__(kind, error, trace)
+
+    async def run(
+        self, given: Mapping[str, Any], connection: str | None = None, *, watched: bool = False, **step: Any
+    ) -> StepReport:
+        """Run one step with these arguments.
+
+        Args:
+            given: The step's arguments; messages are added.
+            connection: The step's connection; left out, the one of its provider's name, or those in `connections`.
+            watched: Whether somebody looks, so that the answer is asked for as a stream.
+            step: Further keys of the step, such as `timeout` and `connections`.
+        """
+        arguments = {"messages": [{"role": "user", "content": "Hello"}], **given}
+        if "connections" not in step:
+            step["connection"] = connection or arguments["provider"]
+        whole = {"id": "answer", "uses": "generate_chat_completion", "with": arguments, **step}
+        self._written += 1
+        document = self._write(f"workflow-{self._written}", {"name": "completion", "steps": [whole]})
+        report = await self.runtime.run(self.runtime.compile(document), {}, watched=watched)
+        return report.steps[0]
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> Path:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        file = self._directory / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return file

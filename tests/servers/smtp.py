@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import email
 import email.policy
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Literal
@@ -76,6 +78,8 @@ class MailServer:
         username: With it, AUTH is required before MAIL.
         smtputf8: Whether SMTPUTF8 is offered.
         certified_for: Names in the server's certificate.
+        mechanisms: What AUTH offers; XOAUTH2 takes `username` with one of `tokens`.
+        mails_per_session: After how many a session ends with 421.
     """
 
     def __init__(
@@ -89,7 +93,11 @@ class MailServer:
         certified_for: tuple[str, ...] = ("localhost", "127.0.0.1"),
         size: int | None = 2**25,
         host: str = "127.0.0.1",
+        tokens: Collection[str] = (),
+        mails_per_session: int | None = None,
     ) -> None:
+        self.tokens, self.mails_per_session = set(tokens), mails_per_session
+        self.sessions = 0  #: opened
         self.tls, self.username, self.password = tls, username, password
         self.smtputf8, self.mechanisms, self.size = smtputf8, mechanisms, size
         self.messages: list[Received] = []
@@ -117,13 +125,22 @@ class MailServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        while any(protocol.transport for protocol in self._protocols):
+        await self.end_sessions()
+
+    @property
+    def open_sessions(self) -> int:
+        return sum(protocol.transport is not None for protocol in self._protocols)
+
+    async def end_sessions(self) -> None:
+        """Close every connection, without a word."""
+        while self.open_sessions:
             for protocol in self._protocols:
                 if protocol.transport:
                     protocol.transport.close()
             await asyncio.sleep(0.01)
 
     def _protocol(self, context: ssl.SSLContext | None) -> _Recording:
+        self.sessions += 1
         protocol = _Recording(
             self,
             commands=self.commands,
@@ -133,7 +150,7 @@ class MailServer:
             require_starttls=self.tls == "starttls",
             auth_require_tls=self.tls == "starttls",
             authenticator=self._authenticate,
-            auth_exclude_mechanism={"PLAIN", "LOGIN"} - set(self.mechanisms),
+            auth_exclude_mechanism={"PLAIN", "LOGIN", "XOAUTH2"} - set(self.mechanisms),
             enable_SMTPUTF8=self.smtputf8,
             data_size_limit=self.size,
         )
@@ -147,11 +164,22 @@ class MailServer:
         fits = isinstance(data, LoginPassword) and (data.login, data.password) == expected
         return AuthResult(success=fits, handled=False)  # handled=True would answer nothing at all
 
+    async def auth_XOAUTH2(self, server: SMTP, args: list[str]) -> AuthResult:  # noqa: N802
+        """Take `user=…^Aauth=Bearer …^A^A`; on a wrong token send the error first, as Google does, then 535."""
+        user, bearer, *_ = base64.b64decode(args[1]).decode().split("\x01")
+        token = bearer.removeprefix("auth=Bearer ")
+        if user == f"user={self.username}" and token in self.tokens:
+            return AuthResult(success=True, auth_data=LoginPassword(user.encode(), b""))
+        await server.challenge_auth('{"status":"401"}')
+        return AuthResult(success=False, handled=False)
+
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self.username and not session.authenticated:
             return "530 5.7.0 Authentication required"
+        if isinstance(server, _Recording) and server.mails == self.mails_per_session:
+            return "421 4.7.0 too many mails in this session"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -167,6 +195,8 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if isinstance(server, _Recording):
+            server.mails += 1
         self.messages.append(
             Received(
                 envelope.mail_from or "",
@@ -181,6 +211,8 @@ class MailServer:
 
 class _Recording(SMTP):
     """aiosmtpd's protocol that writes down each command it is given."""
+
+    mails = 0  #: taken on in this session
 
     def __init__(self, handler: MailServer, *, commands: list[str], **options: Any) -> None:
         super().__init__(handler, **options)
@@ -203,12 +235,19 @@ class FaultServer:
 
     Args:
         mode: One of `MODES`.
+        offers: Further lines of the answer to EHLO: `DSN`.
+        busy: Recipients that are refused for now, the n-th of these sets at the n-th mail.
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, *, offers: Sequence[str] = (), busy: Sequence[Collection[str]] = ()) -> None:
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}")
         self.mode = mode
+        self.offers = offers
+        self._busy = deque(busy)
+        self.copies: Counter[str] = Counter()  #: recipient → mails taken on for it
+        self._named: list[str] = []
+        self._later: Collection[str] = ()
         self.stored: list[bytes] = []  #: what followed DATA, dots as sent
         self.commands: list[str] = []
         self.connections = 0
@@ -268,15 +307,18 @@ class FaultServer:
     async def _answer(self, line: _Line, command: str) -> bool:  # noqa: PLR0912 - one case a fault
         """Answer one command; false ends the conversation."""
         word = re.match(r"[A-Z]*", command)[0]  # type: ignore[index]
+        if word == "MAIL":
+            self._named, self._later = [], self._busy.popleft() if self._busy else ()
         match word, self.mode:
-            case "EHLO", "size":
-                await line.say("250-fault.test\r\n250-SIZE 1000\r\n250 8BITMIME")
             case "EHLO", _:
-                await line.say("250-fault.test\r\n250 8BITMIME")
+                offers = [*self.offers, *(["SIZE 1000"] if self.mode == "size" else [])]
+                await line.say("".join(f"250-{offer}\r\n" for offer in ("fault.test", *offers)) + "250 8BITMIME")
             case "MAIL", "mail-451":
                 await line.say("451 4.7.1 greylisted try later")
             case "MAIL", "mail-550":
                 await line.say("550 5.7.1 no")
+            case "RCPT", _ if _address(command) in self._later:
+                await line.say("451 4.7.1 try again later")
             case "RCPT", "rcpt-450":
                 await line.say("450 4.2.1 greylisted")
             case "RCPT", "rcpt-550":
@@ -292,7 +334,10 @@ class FaultServer:
             case "QUIT", _:
                 await line.say("221 bye")
                 return False
-            case (("MAIL" | "RCPT" | "RSET"), _):
+            case "RCPT", _:
+                self._named.append(_address(command))
+                await line.say("250 ok")
+            case (("MAIL" | "RSET"), _):
                 await line.say("250 ok")
             case _:
                 await line.say("502 5.5.2 no")
@@ -322,6 +367,7 @@ class FaultServer:
                 await line.say("451 4.3.0 later")
                 return True
         self.stored.append(content)
+        self.copies.update(self._named)
         match self.mode:
             case "drop-after-dot":
                 line.abort()
@@ -336,6 +382,10 @@ class FaultServer:
             line.abort()
             return False
         return True
+
+
+def _address(command: str) -> str:
+    return command.partition("<")[2].partition(">")[0].lower()
 
 
 class _Line:

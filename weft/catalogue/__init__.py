@@ -2,11 +2,30 @@
 
     build (LiteLLM, once) ──▶ models.json ──load──▶ Catalogue ──▶ check, form, `weft models`, docs
 
-The modules, lowest first: `model` (what is known), `shipped` (read what is shipped, and a file of one's own above it),
-`build` (make what is shipped; the only one that imports LiteLLM, and nothing imports it).
+The modules, lowest first: `prices` (what an answer costs), `fit` (what becomes of a parameter), `model` (what is
+known), `own` (a file of one's own above it), `shipped` (read what is shipped). `credentials`, `rates`, `probe` and
+`build` make what is shipped; only the last two import LiteLLM, and nothing imports these four.
 """
 
-from weft.catalogue.model import Catalogue, Cost, Model, Prices, Provider, Unfit
-from weft.catalogue.shipped import load
+from weft.catalogue.fit import Taking, Unfit
+from weft.catalogue.model import CAPABILITIES, Catalogue, Explanation, Model, Provider
+from weft.catalogue.own import InvalidCatalogue, json_schema
+from weft.catalogue.prices import Cost, Prices, Tier
+from weft.catalogue.shipped import catalogue_of, load
 
-__all__ = ["Catalogue", "Cost", "Model", "Prices", "Provider", "Unfit", "load"]
+__all__ = [
+    "CAPABILITIES",
+    "Catalogue",
+    "Cost",
+    "Explanation",
+    "InvalidCatalogue",
+    "Model",
+    "Prices",
+    "Provider",
+    "Taking",
+    "Tier",
+    "Unfit",
+    "catalogue_of",
+    "json_schema",
+    "load",
+]

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "Run a workflow and watch it.",
     "validate": "Check workflows and manifests, and say all that is wrong.",
     "actions": "List actions and read what they take.",
+    "models": "See providers and models, and why a parameter is refused.",
+    "connections": "Add, test and list accounts on other systems.",
     "outbox": "Read the mail that the outbox keeps.",
     "schema": "Print the JSON Schema of a kind of document.",
     "completion": "Print the completion script of a shell.",

@@ -19,7 +19,13 @@ WORKSPACE = Path("workflows")
 
 def open_runtime(state: State, on_progress: Callable[[str, int, int], None] | None = None) -> Runtime:
     """Open the runtime, and mask its secrets in everything that is told from now on."""
-    runtime = Runtime.open(home=state.home, packs=state.packs, connections=state.connections, on_progress=on_progress)
+    runtime = Runtime.open(
+        home=state.home,
+        packs=state.packs,
+        connections=state.connections,
+        environment=state.environment,
+        on_progress=on_progress,
+    )
     state.redactor = runtime.redactor
     here = {path.stem for path in Path("manifests").glob("*.yaml")}
     state.beside = frozenset(

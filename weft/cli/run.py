@@ -18,7 +18,15 @@ from weft.cli.lines import PlainLines, Silence
 from weft.cli.live import LiveDisplay
 from weft.cli.opening import documents, open_runtime, workflow_names
 from weft.cli.problems import tell
-from weft.cli.state import State, connections_option, home_option, json_option, pack_option, pass_state
+from weft.cli.state import (
+    State,
+    connections_option,
+    env_option,
+    home_option,
+    json_option,
+    pack_option,
+    pass_state,
+)
 from weft.cli.terminal import is_live, to_json
 from weft.cli.view import RunView
 from weft.engine.events import Event, RunStarted
@@ -44,6 +52,7 @@ Display: TypeAlias = LiveDisplay | PlainLines
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but what went wrong.")
 @pack_option
 @connections_option
+@env_option
 @home_option
 @pass_state
 def command(

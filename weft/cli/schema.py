@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from weft import manifest, workflow
+from weft import catalogue, manifest, workflow
 from weft.cli import keys
 from weft.cli.terminal import to_json
 
@@ -12,6 +12,7 @@ KINDS = {
     "workflow": workflow.json_schema,
     "manifest": manifest.json_schema,
     "connection-type": manifest.connection_type_json_schema,
+    "models": catalogue.json_schema,
 }
 
 
@@ -21,7 +22,7 @@ KINDS = {
 def command(kind: str, *, markdown: bool) -> None:
     """Print the JSON Schema of a kind of document, for completion and checks in an editor.
 
-    KIND is workflow, manifest or connection-type.
+    KIND is workflow, manifest, connection-type or models.
     """
     schema = KINDS[kind]()
     click.echo(keys.markdown(schema) if markdown else to_json(schema))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from weft.redaction import Redactor
 
@@ -23,6 +24,7 @@ class State:
     home: Path | None = None  #: as given by `--home`; None: the default
     packs: tuple[Path, ...] = ()
     connections: Path | None = None
+    environment: str | None = None  #: as given by `--env`; None: what WEFT_ENV says, if anything
     beside: frozenset[str] = frozenset()  #: actions of a pack in this directory that is not loaded
 
     def find_home(self) -> Path:
@@ -82,6 +84,31 @@ def connections_option(function: F) -> F:
         callback=_remember("connections"),
         help="Take connections from this file.",
     )(function)
+
+
+def env_option(function: F) -> F:
+    """Add `--env`."""
+    return click.option(
+        "--env",
+        metavar="NAME",
+        expose_value=False,
+        is_eager=True,
+        callback=_remember("environment"),
+        shell_complete=_environment_names,
+        help="Use the variables and connections of this environment in environments.yaml [default: $WEFT_ENV].",
+    )(function)
+
+
+def _environment_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of an environment."""
+    from weft.errors import WeftError  # noqa: PLC0415 - only completion needs these
+    from weft.runtime import environments  # noqa: PLC0415
+
+    try:
+        known = environments((context.find_object(State) or State()).find_home())
+    except WeftError:
+        return []
+    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
 def json_option(function: F) -> F:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,15 @@ from weft import manifest, source
 from weft.cli.exits import ExitCode
 from weft.cli.opening import WORKSPACE, documents, open_runtime, workflow_names
 from weft.cli.problems import as_json, tell
-from weft.cli.state import State, connections_option, home_option, json_option, pack_option, pass_state
+from weft.cli.state import (
+    State,
+    connections_option,
+    env_option,
+    home_option,
+    json_option,
+    pack_option,
+    pass_state,
+)
 from weft.cli.terminal import to_json
 from weft.errors import InvalidDocument, NotFound, PackError, Problem, Where
 from weft.runtime import Runtime
@@ -41,6 +50,7 @@ class Checked:
 @json_option
 @pack_option
 @connections_option
+@env_option
 @home_option
 @pass_state
 def command(state: State, names: tuple[str, ...], as_manifest: bool, as_json: bool) -> ExitCode:
@@ -49,6 +59,8 @@ def command(state: State, names: tuple[str, ...], as_manifest: bool, as_json: bo
     DOCUMENT is a file, a directory of them, or a workflow's name; left out, every workflow in workflows/ is checked.
     """
     checker = Checker(state, as_manifest)
+    if state.environment or os.environ.get("WEFT_ENV"):
+        checker.open()  # what is wrong with the environment is told once, and of no document
     files = [file for name in names for file in _within(name)] or _workspace()
     found = [checker.check(file) for file in files]
     (_print_json if as_json else _print)(found, state)
@@ -65,6 +77,16 @@ class Checker:
         self._state = state
         self._as_manifest = as_manifest
         self._opened: Runtime | None = None
+
+    def open(self) -> None:
+        """Open the runtime now.
+
+        Raises:
+            NotFound: There is no such environment.
+            InvalidConnections: A file of connections or environments has faults.
+            PackError: The packs that workflows need cannot be used.
+        """
+        self._runtime()
 
     def check(self, name: str) -> Checked:
         """Return what is wrong with one document; that it is not there is a problem too.

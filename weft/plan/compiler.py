@@ -31,6 +31,8 @@ from weft.types import DocumentPath, Json
 from weft.workflow import ErrorSteps, Step, Workflow, seconds
 
 CHILD = "workflow:"
+OWN_RETRIES = ("num_retries", "retries")
+"""The parameters by which actions with a chain of their own are told how often to try again."""
 AT_ACCEPTANCE = ("run", "trigger", "variables")
 """What there is when a trigger's inputs are made: neither inputs nor steps yet."""
 
@@ -41,7 +43,7 @@ class ConnectionFacts:
 
     name: str
     type: str
-    source: str  #: `environment`, `file connections.yaml`, `built in`
+    source: str  #: `environment`, `file connections.yaml`, `directory …`, `store`, `built in`
     provider: str | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)  #: the fields that are not secret, as far as known
 
@@ -269,7 +271,7 @@ class _Compiler:
                 f"There is no connection {connection!r} here.",
                 at,
                 name,
-                remedy=f"Add it to connections.yaml or set its variables, for example {variable(connection)}_….",
+                remedy=f"Add it: weft connections add {connection}, or set its variables {variable(connection)}_….",
                 severity="warning",
             )
         elif facts.type != wanted:
@@ -301,7 +303,8 @@ class _Compiler:
     def _check_chain(self, action: Action, step: Step, place: _Place) -> None:
         """Check that each call of the step's chain has a connection of its provider."""
         wanted, connections = action.manifest.connection, self.connections
-        if wanted is None or connections is None or action.load().attempts is None:
+        by_provider = bool(step.connections) and action.load().attempts is not None
+        if wanted is None or connections is None or not (step.connection or by_provider):
             return
         declared = action.manifest.all_parameters
         constants = given.constants(step.arguments)
@@ -330,8 +333,9 @@ class _Compiler:
         if manifest.retry == "never":
             message = f"{manifest.id!r} must not be tried again by a retry."
             self._problem("never_retried", message, (*at, "retry"), name, remedy="Delete 'retry'.")
-        if action.load().attempts is not None and "num_retries" in step.arguments:
-            message, remedy = "Both num_retries and retry are given.", "Keep one of them."
+        own = next((each for each in OWN_RETRIES if each in step.arguments), None)
+        if action.load().attempts is not None and own is not None:
+            message, remedy = f"Both {own} and retry are given.", "Keep one of them."
             self._problem("two_retries", message, (*at, "retry"), name, remedy=remedy)
 
     # ---- arguments

@@ -1,0 +1,134 @@
+"""What a connection is made of: the fields of its type, those that its provider brings, and their values checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weft import arguments
+from weft.catalogue import Catalogue
+from weft.errors import ConnectionUnusable, Problem, Where
+from weft.manifest import ConnectionType, Parameter
+from weft.redaction import MASK, SHORTEST_SEARCHED, Secret
+from weft.sdk import Connection
+from weft.source import Source
+from weft.types import Json, JsonObject
+
+LARGEST_VALUE = 65_536
+"""Bytes of a file that holds one value."""
+
+
+def fields_of(
+    kind: ConnectionType, values: Mapping[str, object], catalogue: Catalogue | None = None
+) -> tuple[Parameter, ...]:
+    """Return the fields that a connection of this type may have.
+
+    Args:
+        kind: Its type.
+        values: What is known of its fields; one of them may decide which further fields there are.
+        catalogue: What brings further fields; left out, there are none.
+    """
+    own = tuple(kind.fields)
+    further = kind.further_fields
+    chosen = values.get(further.by) if further is not None else None
+    if catalogue is None or not isinstance(chosen, str) or not catalogue.has(chosen):
+        return own
+    names = {field.name for field in own}
+    return own + tuple(field for field in catalogue.provider(chosen).credentials if field.name not in names)
+
+
+def from_text(field: Parameter, text: str) -> Json:
+    """Return the value that a text from a variable, a file or a command line means for a field of this type."""
+    types = field.types
+    if "string" in types:
+        return text
+    if "array" in types and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        value: Json = json.loads(text.lower() if types == ("boolean",) else text)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def text_of(path: Path) -> str | None:
+    """Return a small text file's content without its last line end, None when it is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_VALUE + 1)
+        return None if len(data) > LARGEST_VALUE else data.decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        return None  # raised from here, an error would carry the content with it, as its context
+
+
+def settings_of(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> JsonObject:
+    """Return the values that may be shown, defaults among them: those of declared fields that are not secret."""
+    clear = [field for field in fields if not field.secret]
+    return arguments.with_defaults(clear, {field.name: values.get(field.name) for field in clear})
+
+
+def problems_of(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> list[Problem]:
+    """Return what is wrong with a connection's values; no message shows one that is secret or may be."""
+    hidden = {field.name for field in fields if field.secret}
+    shown: JsonObject = {k: MASK if k in hidden and isinstance(v, str) else v for k, v in values.items()}
+    problems = arguments.check(fields, shown)
+    return problems + [
+        Problem(
+            "blank_secret",
+            f"{key!r} begins or ends with blanks, or is empty.",
+            "Give it exactly as it was issued.",
+            Where(field=key),
+        )
+        for key in sorted(hidden & values.keys())
+        if isinstance(value := values[key], str) and (value != value.strip() or not value)
+    ]
+
+
+def short_secrets(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> list[Problem]:
+    """Return a warning for each secret that is too short to be searched for in what is shown."""
+    return [
+        Problem(
+            "short_secret",
+            f"{field.title} is so short that it cannot be masked where it stands among other text.",
+            f"Choose one of {SHORTEST_SEARCHED} characters or more, better of 16.",
+            Where(field=field.name),
+            "warning",
+        )
+        for field in fields
+        if field.secret and isinstance(value := values.get(field.name), str) and 0 < len(value) < SHORTEST_SEARCHED
+    ]
+
+
+def checked(
+    name: str,
+    kind: ConnectionType,
+    values: Mapping[str, Json],
+    origin: str,
+    *,
+    document: Source | None = None,
+    catalogue: Catalogue | None = None,
+) -> Connection:
+    """Check a connection's fields by its type and wrap the secret ones.
+
+    Raises:
+        ConnectionUnusable: A field is missing, unknown or wrong; the values of secret fields are never shown.
+    """
+    fields = fields_of(kind, values, catalogue)
+    if problems := problems_of(fields, values):
+        raise ConnectionUnusable(problems=[_named(problem, name, origin, document) for problem in problems])
+    complete = arguments.with_defaults(fields, values)
+    hidden = {field.name for field in fields if field.secret}
+    wrapped: dict[str, Any] = {k: Secret(str(v)) if k in hidden else v for k, v in complete.items()}
+    return Connection(name, kind.id, wrapped)
+
+
+def _named(problem: Problem, name: str, origin: str, document: Source | None) -> Problem:
+    field = problem.where.field or ""
+    where = Where(field=field or None)
+    if document is not None:
+        place = document.where((name, field.split("[")[0].split(".")[0]))
+        where = Where(place.file, place.line, place.column, None, f"{name}.{field}")
+    message = f"Connection {name!r} from {origin}: {problem.message}"
+    return Problem(problem.code, message, problem.remedy, where, problem.severity)

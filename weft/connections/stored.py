@@ -1,0 +1,59 @@
+"""Connections from the store in the home."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+from weft.catalogue import Catalogue
+from weft.connections.fields import checked, fields_of, settings_of
+from weft.connections.store import Entry, Store
+from weft.errors import ConnectionUnusable
+from weft.manifest import ConnectionType
+from weft.plan import ConnectionFacts
+from weft.sdk import Connection
+from weft.types import JsonObject
+
+SOURCE = "store"
+
+
+class Stored:
+    """Connections that were added with `weft connections add`; read each time, since another process may change them."""
+
+    def __init__(self, store: Store, types: Mapping[str, ConnectionType], catalogue: Catalogue | None = None) -> None:
+        self._store = store
+        self._types = types
+        self._catalogue = catalogue
+
+    def known(self) -> Iterator[ConnectionFacts]:
+        for entry in self._store.entries():
+            yield self._facts(entry)
+
+    def facts(self, name: str, wanted: str) -> ConnectionFacts | None:
+        entry = self._store.entry(name)
+        return None if entry is None else self._facts(entry)
+
+    def _facts(self, entry: Entry) -> ConnectionFacts:
+        provider = entry.settings.get("provider")
+        kind = self._types.get(entry.type)
+        settings = entry.settings
+        if kind is not None:
+            settings = settings_of(fields_of(kind, settings, self._catalogue), settings)
+        return ConnectionFacts(
+            entry.name, entry.type, SOURCE, provider if isinstance(provider, str) else None, settings
+        )
+
+    async def open(self, name: str, wanted: str, note: Callable[[str], None]) -> Connection:
+        return await asyncio.to_thread(self._opened, name)
+
+    def _opened(self, name: str) -> Connection:
+        entry, secrets = self._store.opened(name)
+        kind = self._types.get(entry.type)
+        if kind is None:
+            raise ConnectionUnusable(
+                f"Connection {name!r} is of type {entry.type!r}, which no pack here brings.",
+                code="unknown_connection_type",
+                remedy="Install the pack that it was made for, or remove it.",
+            )
+        values: JsonObject = {**entry.settings, **{key: value.reveal() for key, value in secrets.items()}}
+        return checked(name, kind, values, "the store", catalogue=self._catalogue)
