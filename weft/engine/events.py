@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -53,6 +53,8 @@ class AttemptEnded:
     ms: int
     problem: Problem | None  #: None when it succeeded; its code is the error's kind
     wait_s: float = 0.0  #: until the next attempt, if there is one
+    status: int | None = None  #: of the other side's answer, when it failed
+    details: Mapping[str, Json] = field(default_factory=dict)  #: further facts of its failure
 
 
 @dataclass(frozen=True, slots=True)

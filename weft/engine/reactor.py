@@ -25,7 +25,7 @@ from weft.engine.events import (
 from weft.engine.interpreter import Mark, Operation, Pause, Perform, RunFacts, RunResult, StepResult, Walk
 from weft.errors import Problem, WeftError
 from weft.executor import Call, Executor, Watch
-from weft.journal.base import OUTCOMES, Claim, Ended, Journal, Record
+from weft.journal.base import Claim, Ended, Journal, Record
 from weft.outcome import Failure, Outcome, encode
 from weft.plan import Plan
 
@@ -266,9 +266,8 @@ class Reactor:
         waits = {(op.path, op.n): op.seconds for op in next_operations if isinstance(op, Pause)}
         for operation, record in self._untold:
             call = operation.call
-            problem, ms = _ending(record)
             wait_s = waits.get((call.path, call.number), 0.0)
-            self._observe(AttemptEnded(call.path, call.number, call.variant.name, ms, problem, wait_s))
+            self._observe(_attempt_ended(call, record, wait_s))
         self._untold.clear()
 
     def _report_marks(self) -> None:
@@ -289,13 +288,14 @@ def _step_ended(path: str, result: StepResult, ms: int) -> StepEnded:
     return StepEnded(path, result.state, ms, result.output, result.problem)
 
 
-def _ending(record: Record) -> tuple[Problem | None, int]:
-    if record.kind not in OUTCOMES:
-        return None, 0
+def _attempt_ended(call: Call, record: Record, wait_s: float) -> AttemptEnded:
     outcome = Outcome.from_text("failed", record.payload)
+    failure = outcome.failure
+    problem = failure.problem if failure else None
     if record.kind == "cancelled":
-        return Problem("cancelled", "The attempt was cancelled."), outcome.ms
-    return (outcome.failure.problem if outcome.failure else None), outcome.ms
+        problem = Problem("cancelled", "The attempt was cancelled.")
+    status, details = (failure.status, failure.details) if failure else (None, {})
+    return AttemptEnded(call.path, call.number, call.variant.name, outcome.ms, problem, wait_s, status, details)
 
 
 def _internal(error: Exception) -> Problem:

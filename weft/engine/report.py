@@ -55,6 +55,10 @@ class AttemptReport(Shape):
     ms: int
     wait_s: float = 0.0
     """Seconds until the next attempt."""
+    status: int | None = None
+    """The protocol's status of a failure, where there was one."""
+    details: JsonObject = Field(default_factory=dict)
+    """Further facts of a failure, as the action has them: what it cost, who was refused."""
     problem: ProblemReport | None = None
 
 
@@ -171,5 +175,7 @@ def _attempt(event: AttemptEnded) -> AttemptReport:
         kind=None if problem is None else problem.code,
         ms=event.ms,
         wait_s=event.wait_s,
+        status=event.status,
+        details=dict(event.details),
         problem=ProblemReport.of(problem),
     )
