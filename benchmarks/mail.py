@@ -35,7 +35,7 @@ Send = Callable[[int], Coroutine[Any, Any, None]]
 async def serve(tls: str, authority: Path) -> None:
     """Be the server: say the port, then take mails until the end."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from servers.smtp import MailServer
+    from weft.testing.mail_server import MailServer
 
     async with MailServer(tls="starttls" if tls == "starttls" else "none", username="u", password="p") as server:
         server.authority.cert_pem.write_to_path(str(authority))

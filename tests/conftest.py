@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from servers.llm import ModelServer
-    from servers.smtp import MailServer
-
     from weft.registry import Registry
+    from weft.testing.mail_server import MailServer
+    from weft.testing.model_server import ModelServer
 
 LEAKS = re.compile(
     r"WEFT_.*|SMTP_.*|.*_API_KEY|.*_API_BASE|.*_BASE_URL|AWS_.*|AZURE_.*|OPENAI_.*|ANTHROPIC_.*|LITELLM_.*"
@@ -64,7 +63,7 @@ def core_registry() -> Registry:
 @pytest.fixture
 async def model_server() -> AsyncIterator[ModelServer]:
     """A model provider on loopback that records requests."""
-    from servers.llm import ModelServer
+    from weft.testing.model_server import ModelServer
 
     async with ModelServer() as server:
         yield server
@@ -73,7 +72,7 @@ async def model_server() -> AsyncIterator[ModelServer]:
 @pytest.fixture
 async def mail_server() -> AsyncIterator[MailServer]:
     """An SMTP server on loopback that records messages and commands."""
-    from servers.smtp import MailServer
+    from weft.testing.mail_server import MailServer
 
     async with MailServer() as server:
         yield server

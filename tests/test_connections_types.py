@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
-from servers.smtp import FaultServer, MailServer
 
 from weft.connections import BuiltIn, Connections, probe
 from weft.errors import ActionError
@@ -18,6 +17,7 @@ from weft.plan import ConnectionFacts
 from weft.redaction import Redactor, Secret
 from weft.registry import Pack, Registry
 from weft.sdk import ActionContext, Connection
+from weft.testing.mail_server import FaultServer, MailServer
 
 KEY = "key-canary-0421"
 

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers.llm import ModelServer
-from servers.smtp import MailServer
+
+from weft.testing.mail_server import MailServer
+from weft.testing.model_server import ModelServer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -202,7 +202,8 @@ class ActionError(WeftError):
         retry_after_s: How long the other side asked us to wait, in seconds.
         effect: `none` when it is proved that nothing happened, `unknown` otherwise.
         status: The protocol's status code, if there was one.
-        details: Further facts for programs.
+        details: Further facts for programs. `output` among them is what the step comes to when nothing more is tried:
+            part of the work is done, and the rest was to be tried again.
     """
 
     code = "action"

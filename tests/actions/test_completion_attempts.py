@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from servers.llm import (
+from servers.steps import Steps, in_plain_environment
+
+from weft.engine.report import StepReport
+from weft.registry import Registry
+from weft.testing.model_server import (
     Answer,
     Cut,
     Events,
@@ -24,13 +28,8 @@ from servers.llm import (
     Request,
     Reset,
     Status,
-    Steps,
     anthropic_events,
-    in_plain_environment,
 )
-
-from weft.engine.report import StepReport
-from weft.registry import Registry
 
 PROVIDERS = ("openai", "anthropic", "gemini", "azure", "hosted_vllm")
 KEY = "sk-attempts-CANARY-0123456789"

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from servers.llm import ModelServer, Status
 
 from weft.catalogue import load
 from weft.errors import ActionError
 from weft.sdk import ActionContext, Connection, Known, Secret
+from weft.testing.model_server import ModelServer, Status
 
 chat = importlib.import_module("weft_core.actions.generate_chat_completion")
 boundary = importlib.import_module("weft_core.actions._litellm")

@@ -15,24 +15,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from servers.llm import (
-    Answer,
-    Drip,
-    Flood,
-    Hang,
-    Huge,
-    ModelServer,
-    Ok,
-    Packed,
-    Stall,
-    Status,
-    Steps,
-    in_plain_environment,
-    plain_environment,
-)
+from servers.steps import Steps, in_plain_environment, plain_environment
 
 from weft.engine.report import StepReport
 from weft.registry import Registry
+from weft.testing.model_server import Answer, Drip, Flood, Hang, Huge, ModelServer, Ok, Packed, Stall, Status
 
 PROVIDERS = ("openai", "anthropic", "gemini", "azure", "hosted_vllm")
 KEY = "sk-limits-CANARY-0123456789"
@@ -179,7 +166,7 @@ SHAPES = ("openai", "anthropic", "gemini")  #: of events; the others have those 
 CHILD = """
 import asyncio, ctypes, gc, json, sys
 from pathlib import Path
-from servers.llm import Steps
+from servers.steps import Steps
 from weft import packs
 
 def memory(what):

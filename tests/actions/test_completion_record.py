@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from servers.llm import Answer, Ok, Status
 
 from weft.catalogue import Catalogue, Model, Prices, load
 from weft.errors import ActionError
 from weft.sdk import ActionContext, Attempt, Connection, Json, Secret, Variant
+from weft.testing.model_server import Answer, Ok, Status
 
 chat = importlib.import_module("weft_core.actions.generate_chat_completion")
 record = importlib.import_module("weft_core.actions._chat_record")

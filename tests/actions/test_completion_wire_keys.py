@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.llm import Answer, Echo, ModelServer, Request, Status, Steps, plain_environment
+from servers.steps import Steps, plain_environment
 
 from weft.engine.report import StepReport
 from weft.registry import Registry
+from weft.testing.model_server import Answer, Echo, ModelServer, Request, Status
 
 PROVIDERS = (
     "openai",
@@ -205,7 +206,7 @@ async def test_no_key_of_one_provider_reaches_another(
 CHILD = """
 import asyncio, json, sys
 from pathlib import Path
-from servers.llm import Steps
+from servers.steps import Steps
 from weft import packs
 
 async def main(directory, connections, names, given):

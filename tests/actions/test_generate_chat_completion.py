@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import TypeAdapter
-from servers.llm import (
+
+from weft import arguments, manifest, source
+from weft.errors import ActionError
+from weft.sdk import ActionContext, Attempt, Connection, Known, Secret, Variant
+from weft.testing.model_server import (
     Answer,
     Cut,
     Drip,
@@ -30,10 +34,6 @@ from servers.llm import (
     anthropic_events,
     redirect,
 )
-
-from weft import arguments, manifest, source
-from weft.errors import ActionError
-from weft.sdk import ActionContext, Attempt, Connection, Known, Secret, Variant
 from weft.types import Json
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.llm import ModelServer, Ok
-from servers.smtp import MailServer
 
 from weft import plan, source, structure
 from weft.engine.report import RunReport
 from weft.runtime import Runtime
 from weft.testing.http_server import HttpServer, Received, Reply, drop
+from weft.testing.mail_server import MailServer
+from weft.testing.model_server import ModelServer, Ok
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 KEY = "canary-7f3d9b51e0"

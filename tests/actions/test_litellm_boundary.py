@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers.llm import ModelServer
+
+from weft.testing.model_server import ModelServer
 
 boundary = importlib.import_module("weft_core.actions._litellm")
 
@@ -63,7 +64,7 @@ import asyncio, sys
 sys.path.insert(0, "tests")
 from datetime import datetime, UTC
 import time
-from servers.llm import ModelServer
+from weft.testing.model_server import ModelServer
 from weft.sdk import ActionContext, Connection
 from weft_core.actions import generate_chat_completion as chat
 async def main():

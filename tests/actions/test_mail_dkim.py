@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers.smtp import MailServer
 
 from weft.sdk import ActionContext, ActionError, Connection, Secret
+from weft.testing.mail_server import MailServer
 
 send_email = importlib.import_module("weft_core.actions.send_email")
 mail_dkim = importlib.import_module("weft_core.actions._mail_dkim")

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from servers.smtp import MailServer, Received
 
 from weft.sdk import ActionContext, ActionError, Connection
+from weft.testing.mail_server import MailServer, Received
 
 send_email = importlib.import_module("weft_core.actions.send_email")
 headers = importlib.import_module("weft_core.actions._mail_headers")

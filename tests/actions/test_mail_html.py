@@ -13,9 +13,9 @@ import pytest
 from corpora.mail.inspector import faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers.smtp import MailServer
 
 from weft.sdk import ActionContext, ActionError, Connection
+from weft.testing.mail_server import MailServer
 
 mail_body = importlib.import_module("weft_core.actions._mail_body")
 mail_text = importlib.import_module("weft_core.actions._mail_text")

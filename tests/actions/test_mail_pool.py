@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from servers.smtp import FaultServer, MailServer
 
 from weft.sdk import ActionContext, ActionError, Connection, JsonObject, Secret
+from weft.testing.mail_server import FaultServer, MailServer
 
 send_email = importlib.import_module("weft_core.actions.send_email")
 pool = importlib.import_module("weft_core.actions._mail_pool")

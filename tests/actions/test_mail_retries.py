@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from servers.smtp import MODES, FaultServer
 
 from weft import plan, source, structure
 from weft.engine.events import AttemptEnded
@@ -28,6 +27,7 @@ from weft.journal.memory import MemoryJournal
 from weft.redaction import Redactor
 from weft.registry import Registry
 from weft.sdk import Attempt, Connection
+from weft.testing.mail_server import MODES, FaultServer
 
 ledger = importlib.import_module("weft_core.actions._mail_ledger")
 smtp = importlib.import_module("weft_core.actions._mail_smtp")

@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from servers.smtp import MailServer
 
 from weft.sdk import ActionContext, ActionError, Connection, JsonObject, Secret
 from weft.testing.http_server import Flood, HttpServer, Reply, hang
+from weft.testing.mail_server import MailServer
 
 send_email = importlib.import_module("weft_core.actions.send_email")
 session = importlib.import_module("weft_core.actions._mail_session")

@@ -17,11 +17,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from servers.smtp import MailServer
 from servers.webhooks import LOOPBACK, HookServer, Reply, attempt
 
 from weft.redaction import forms
 from weft.sdk import ActionError, Connection, JsonObject, Secret
+from weft.testing.mail_server import MailServer
 
 action = importlib.import_module("weft_core.actions.send_notification")
 apprise = importlib.import_module("weft_core.actions._apprise")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import standardwebhooks
-from servers.llm import ModelServer, Ok
 from servers.webhooks import LOOPBACK, HookServer, Reply
 
 from weft import plan, source, structure
 from weft.engine.report import RunReport
 from weft.redaction import forms
 from weft.runtime import Runtime
+from weft.testing.model_server import ModelServer, Ok
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 CANARY = "canary9876account"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from servers.smtp import MODES, FaultServer, MailServer
 
 from weft.embedded.outbox import Outbox
 from weft.sdk import ActionContext, ActionError, Attempt, Connection, JsonObject, Secret, Variant
+from weft.testing.mail_server import MODES, FaultServer, MailServer
 
 send_email = importlib.import_module("weft_core.actions.send_email")
 session = importlib.import_module("weft_core.actions._mail_session")

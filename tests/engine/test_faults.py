@@ -123,6 +123,14 @@ async def test_an_action_says_how_long_to_wait_between_its_tries(lab):
     assert [attempt.wait_s for attempt in own.steps[0].attempts] == [0.001, 0.0]
 
 
+async def test_what_was_done_in_part_is_the_output_when_nothing_more_is_tried(lab):
+    """A failure that has an output is tried again as others are; at the end the step has succeeded with it."""
+    report = await lab.run(one("uses: rogue, with: {how: partly}"))
+
+    assert [(attempt.state, attempt.kind) for attempt in report.steps[0].attempts] == [("failed", "odd")] * 2
+    assert (report.state, report.steps[0].output) == ("succeeded", {"half": True})
+
+
 async def test_a_thousand_tries_take_time_in_proportion(lab):
     """A long chain of attempts costs little more per attempt than a short one."""
     began = time.process_time()

@@ -176,7 +176,7 @@ async def test_a18_a_begun_effect_of_a_cancelled_run_is_recorded_as_in_doubt(lab
 
     assert report.state == "cancelled"
     assert deliver.DELIVERED == []
-    assert "may have happened" in report.steps[0].problem.remedy
+    assert "may have happened" in report.steps[0].problem.message
     assert (await lab.records("r"))[-1].kind == "cancelled"
 
 

@@ -17,11 +17,11 @@ from openai.types.chat.completion_create_params import (
     CompletionCreateParamsStreaming,
 )
 from pydantic import TypeAdapter, ValidationError
-from servers.llm import ModelServer, Ok, Request, Status
 
 from weft import manifest, source
 from weft.engine.report import RunReport
 from weft.registry import Registry
+from weft.testing.model_server import ModelServer, Ok, Request, Status
 from weft.types import Json
 
 ROOT = Path(__file__).parent.parent.parent

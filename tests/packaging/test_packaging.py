@@ -250,6 +250,9 @@ def pins(lock: str) -> dict[str, tuple[Requirement, int]]:
     return found
 
 
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+
+
 def wanted(lock: str) -> Iterator[Requirement]:
     """Yield what pyproject.toml asks for directly."""
     yield from map(Requirement, PROJECT["project"]["dependencies"])
@@ -293,6 +296,7 @@ def test_what_is_imported_is_declared() -> None:
     data_only = {"tzdata"}
     comes_with_pydantic = {"pydantic-core"}
     declared = {canonicalize_name(requirement.name) for requirement in wanted("run.txt")}
+    declared |= {canonicalize_name(Requirement(each).name) for each in EXTRAS["testing"]}
     assert imported - comes_with_pydantic == declared - build_only - data_only
 
 

@@ -10,6 +10,7 @@ from weft.executor import Call, Prepared
 from weft.outcome import Failure, Outcome
 from weft.plan import PlannedStep
 from weft.sdk import Attempt, Variant
+from weft.types import Json
 from weft.workflow import seconds
 
 FIRST_WAIT_S = 0.5  #: doubled at each further try of an action's own chain
@@ -21,6 +22,7 @@ class Chain:
 
     def __init__(self, step: PlannedStep, prepared: Prepared, run_id: str, run_started_at: float, path: str) -> None:
         self.problem: Problem | None = None
+        self.output: Json = None  #: what the step comes to when nothing more is tried, though the last attempt failed
         self._step = step
         self._prepared = prepared
         self._run_id = run_id
@@ -60,7 +62,7 @@ class Chain:
         variant, tried = self._variants[0], self._tried
         self._begun_at = outcome.started_at if self._begun_at is None else self._begun_at
         self._spent_s = max(0.0, outcome.ended_at - self._begun_at)
-        self.problem = failure.problem
+        self.problem, self.output = failure.problem, failure.details.get("output")
         wait_s = 0.0
         if self._again(variant, failure):
             wait_s = self._wait(failure)

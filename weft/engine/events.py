@@ -55,6 +55,7 @@ class AttemptEnded:
     wait_s: float = 0.0  #: until the next attempt, if there is one
     status: int | None = None  #: of the other side's answer, when it failed
     details: Mapping[str, Json] = field(default_factory=dict)  #: further facts of its failure
+    cancelled: bool = False  #: ended by a cancel; what is known of its effect is in the problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -408,6 +408,8 @@ class Walk:
                 yield Pause(path, call.number, seconds=wait_s, final=final)
                 if self.ends(attempt):
                     return StepResult("cancelled", problem=_CANCELLED)
+        if chain.output is not None:
+            return StepResult("succeeded", chain.output)
         return StepResult("failed", problem=chain.problem)
 
 

@@ -30,9 +30,9 @@ from weft.outcome import Failure, Outcome, encode
 from weft.plan import Plan
 
 _STOPPED = Problem(
-    "cancelled",
-    "The attempt was stopped while its effect was under way.",
-    "Look at the other side: it may have happened.",
+    "effect_unknown",
+    "The attempt was stopped while its effect was under way: it may have happened.",
+    "Look at the other side before you start it again.",
 )
 
 
@@ -292,10 +292,12 @@ def _attempt_ended(call: Call, record: Record, wait_s: float) -> AttemptEnded:
     outcome = Outcome.from_text("failed", record.payload)
     failure = outcome.failure
     problem = failure.problem if failure else None
-    if record.kind == "cancelled":
+    cancelled = record.kind == "cancelled"
+    if cancelled and problem is None:
         problem = Problem("cancelled", "The attempt was cancelled.")
     status, details = (failure.status, failure.details) if failure else (None, {})
-    return AttemptEnded(call.path, call.number, call.variant.name, outcome.ms, problem, wait_s, status, details)
+    name = call.variant.name
+    return AttemptEnded(call.path, call.number, name, outcome.ms, problem, wait_s, status, details, cancelled)
 
 
 def _internal(error: Exception) -> Problem:

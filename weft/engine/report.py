@@ -166,7 +166,7 @@ def _step_of(attempt_path: str) -> str:
 def _attempt(event: AttemptEnded) -> AttemptReport:
     problem = event.problem
     state: Literal["succeeded", "failed", "cancelled"] = (
-        "succeeded" if problem is None else "cancelled" if problem.code == "cancelled" else "failed"
+        "cancelled" if event.cancelled else "succeeded" if problem is None else "failed"
     )
     return AttemptReport(
         number=event.attempt,

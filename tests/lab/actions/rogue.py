@@ -33,6 +33,8 @@ def attempts(arguments: Mapping[str, Json]) -> Any:
             return [Variant("bad", 1, {"how": 7}), Variant("unknown", 1, {"hwo": "fine"}), Variant("good")]
         case "many tries":
             return [Variant("again", 1_000)]
+        case "partly":
+            return [Variant("partly", 2, waits_s=(0.001,))]
         case "patient":
             return [Variant("patient", 4, waits_s=(0.01, 0.02))]
     return [Variant("default")]
@@ -56,6 +58,8 @@ async def rogue(context: ActionContext, how: str = "fine") -> Json:
             raise ActionError("No.", kind="odd", retry_after_s=float("nan"), status="busy", details={"max_tries": "x"})  # type: ignore[arg-type]
         case "patient":
             raise ActionError("No.", kind="odd", retryable=True)
+        case "partly":
+            raise ActionError("Half.", kind="odd", retryable=True, details={"output": {"half": True}})
         case "many tries":
             raise ActionError("No.", kind="odd", retryable=True, retry_after_s=0.0)
     return {"how": how, "variant": context.variant.name}

@@ -1,4 +1,4 @@
-"""SMTP servers for tests: one that keeps what it is told, and one that fails at a chosen point."""
+"""SMTP servers on loopback: one that keeps what it is told, and one that fails at a chosen point."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+if TYPE_CHECKING:
+    import trustme
 
 MODES = (
     "ok",
@@ -63,8 +66,7 @@ class Received:
     def text(self, kind: str = "plain") -> str:
         """The body's part of this kind, with the line ends that Python has."""
         part = self.parsed().get_body((kind,))
-        assert part is not None
-        content: str = part.get_content()
+        content: str = part.get_content() if part else ""
         return content.replace("\r\n", "\n")
 
 
@@ -104,15 +106,21 @@ class MailServer:
         self.commands: list[str] = []  #: `MAIL FROM:<a@example.com> SIZE=512`; the word alone for AUTH
         self.host = host
         self.port = 0
-        self.authority = trustme.CA()
-        self._certificate = self.authority.issue_cert(*certified_for)
+        self._certified_for = certified_for
+
+    @cached_property
+    def authority(self) -> trustme.CA:
+        """Who has signed the server's certificate; needs the package trustme."""
+        import trustme  # noqa: PLC0415 - for tests with TLS alone: `pip install weft[testing]`
+
+        return trustme.CA()
 
     async def __aenter__(self) -> MailServer:
         loop = asyncio.get_running_loop()
         context = None
         if self.tls != "none":
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            self._certificate.configure_cert(context)
+            self.authority.issue_cert(*self._certified_for).configure_cert(context)
         self._protocols: list[_Recording] = []
         self._server = await loop.create_server(
             lambda: self._protocol(context if self.tls == "starttls" else None),
@@ -269,10 +277,9 @@ class FaultServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self.connections += 1
         try:
             await self._converse(_Line(reader, writer))
