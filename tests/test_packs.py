@@ -62,6 +62,9 @@ def test_two_directories_do_not_mix(tmp_path: Path) -> None:
     for name, word in (("one", "upper"), ("two", "lower")):
         copy = Path(shutil.copytree(SHOUT, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")))
         (copy / "workflows" / "dinner.yaml").unlink()
+        for path in ("manifests/page_someone.yaml", "actions/page_someone.py", "actions/_connection_pager.py"):
+            (copy / path).unlink()
+        shutil.rmtree(copy / "manifests" / "connections")
         letters = copy / "actions" / "_letters.py"
         letters.write_text(letters.read_text().replace("upper", word))
         for directory, suffix in (("actions", "py"), ("manifests", "yaml")):
@@ -106,7 +109,7 @@ SPOILT = {
     "no init": (lambda pack: (pack / "actions" / "__init__.py").unlink(), "no_init"),
     "suffix": (lambda pack: (pack / "workflows" / "more.yml").touch(), "suffix"),
     "suffix of a connection type": (
-        lambda pack: ((pack / "manifests" / "connections").mkdir(), (pack / "manifests/connections/x.yml").touch()),
+        lambda pack: (pack / "manifests/connections/x.yml").touch(),
         "suffix",
     ),
     "nested": (
@@ -223,6 +226,24 @@ def test_discovery_is_cheap() -> None:
         assert litellm == "False"
         ratios.append(float(ratio))
     assert min(ratios) < 8
+
+
+def test_a_type_of_connection_that_nobody_brings_breaks_the_pack(pack: Path) -> None:
+    """An action that needs an account of an unknown type is told where it says so, with the nearest one."""
+    manifest = pack / "manifests" / "page_someone.yaml"
+    manifest.write_text(manifest.read_text().replace("connection: pager", "connection: pagger"))
+    with pytest.raises(PackError) as caught:
+        packs.discover([pack])
+
+    problem = caught.value.problem
+    assert (problem.code, problem.where.line, problem.remedy) == ("unknown_connection_type", 7, "Did you mean 'pager'?")
+
+
+def test_check_pack_finds_a_module_that_tests_no_connection(pack: Path) -> None:
+    """A module that is there to test a type of connection exports a test."""
+    module = pack / "actions" / "_connection_pager.py"
+    module.write_text(module.read_text().replace("async def test(", "async def tested("))
+    assert [problem.code for problem in check_pack(pack)] == ["no_test"]
 
 
 def test_check_pack_finds_nothing_in_a_good_pack(pack: Path) -> None:

@@ -75,7 +75,7 @@ class Registry:
         Raises:
             PackError: Names that another pack has already; carries all of them.
         """
-        problems = list(self._taken(pack))
+        problems = [*self._taken(pack), *self._unknown_types(pack)]
         if problems:
             raise PackError(problems=problems)
         self._packs[pack.name] = pack
@@ -142,6 +142,17 @@ class Registry:
     def workflows(self) -> Mapping[str, Path]:
         """Return the example workflows of all packs, by name."""
         return dict(sorted(self._workflows.items()))
+
+    def _unknown_types(self, pack: Pack) -> Iterable[Problem]:
+        """Yield a problem for each action in `pack` that needs a connection of a type that there is not."""
+        known = {*self._connection_types, *(each.id for each in pack.connection_types)}
+        for action in pack.actions:
+            wanted = action.manifest.connection
+            if wanted is not None and wanted not in known:
+                near = wording.meant(wanted, known) or f"There are: {', '.join(sorted(known))}."
+                message = f"There is no connection type {wanted!r}."
+                where = action.source.where(("connection",))
+                yield Problem("unknown_connection_type", message, near, where)
 
     def _taken(self, pack: Pack) -> Iterable[Problem]:
         """Yield a problem for each name in `pack` that is taken."""

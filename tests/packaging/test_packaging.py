@@ -174,7 +174,7 @@ def test_works_when_editable(tree: Path, tmp_path: Path, environment: Environmen
     environment.install("--editable", checkout)
     assert_complete(environment.probe(), checkout)
 
-    for directory in ("actions", "manifests"):
+    for directory in ("actions", "manifests", "manifests/connections"):
         for path in (THIRD_PARTY / directory).glob("*[!_].*"):
             shutil.copy(path, checkout / directory)
     assert environment.probe()["actions"]["shout"] == "core"
@@ -202,7 +202,7 @@ def test_a_pack_of_others_tests_itself(wheel: Path, tmp_path: Path, environment:
     environment.install(wheel)
     pack = copy(THIRD_PARTY, tmp_path / "pack")
     environment.install("--editable", pack)
-    assert "6 passed" in run(environment.python, "-m", "pytest", "-p", "no:cacheprovider", "tests", cwd=pack)
+    assert "8 passed" in run(environment.python, "-m", "pytest", "-p", "no:cacheprovider", "tests", cwd=pack)
 
 
 def test_a_pack_runs_from_its_directory(wheel: Path, environment: Environment) -> None:

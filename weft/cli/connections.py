@@ -155,7 +155,7 @@ def _table(listed: Sequence[Listed]) -> Table:
 def show(state: State, *, name: str, type_: str | None, as_json: bool) -> ExitCode:
     """Show what connection NAME says: all but its secrets, of which only it is told that they are there."""
     runtime = open_runtime(state)
-    facts, *others = runtime.connections.named(name, _types(runtime, type_))
+    facts, *others = runtime.connections.named(name, _types(runtime, name, type_))
     kind = runtime.registry.connection_type(facts.type)
     secrets, problems = _opened(runtime, facts, kind)
     if as_json:
@@ -176,11 +176,26 @@ def show(state: State, *, name: str, type_: str | None, as_json: bool) -> ExitCo
     return ExitCode.NOT_FOUND if any(problem.severity == "error" for problem in problems) else ExitCode.OK
 
 
-def _types(runtime: Runtime, wanted: str | None) -> list[str]:
-    """Return the types that a connection may be of: the one that is asked for, else all."""
+def _types(runtime: Runtime, name: str, wanted: str | None) -> list[str]:
+    """Return the types that a connection may be of.
+
+    Variables do not say their connection's type: it is the one that is asked for, or that the workflows here use, or
+    the only one that they fit. It is not guessed, for a secret would go where that type's secrets go.
+
+    Raises:
+        click.UsageError: Variables fit several types.
+        NotFound: There is no connection of this name.
+    """
     if wanted is not None:
         return [runtime.registry.connection_type(wanted).id]
-    return [kind.id for kind in runtime.registry.connection_types()]
+    if used := sorted({kind for each, kind in _asked(runtime) if each == name}):
+        return used
+    kinds = [kind.id for kind in runtime.registry.connection_types()]
+    found = runtime.connections.named(name, kinds)
+    fitting = [facts.type for facts in found if facts.source == "environment"]
+    if len(fitting) < 2 or found[0].source != "environment":
+        return kinds
+    raise click.UsageError(f"The variables of {name!r} fit several types: {', '.join(fitting)}. Say which by --type.")
 
 
 def _opened(runtime: Runtime, facts: ConnectionFacts, kind: ConnectionType) -> tuple[set[str], list[Problem]]:
@@ -378,7 +393,8 @@ def _keep(state: State, runtime: Runtime, name: str, kind: ConnectionType, value
         click.echo(f"It is not used here as long as there is one from: {first.source}.")
     elif any(other.source == "built in" for other in others):
         click.echo("It stands before the built-in one of this name.")
-    click.echo(f"Test it: weft connections test {name}")
+    packs = "".join(f" --pack {pack}" for pack in state.packs)
+    click.echo(f"Test it: weft connections test {name}{packs}")
 
 
 def _without_default(field: Parameter) -> Parameter:
@@ -447,8 +463,8 @@ def test(state: State, *, names: tuple[str, ...], type_: str | None, as_json: bo
     logs.start(state)
     runtime = open_runtime(state)
     if names:
-        kinds = _types(runtime, type_)
-        wanted = [runtime.connections.named(name, kinds)[0] for name in dict.fromkeys(names)]
+        each = dict.fromkeys(names)
+        wanted = [runtime.connections.named(name, _types(runtime, name, type_))[0] for name in each]
     else:
         listed = runtime.connections.listed(_asked(runtime))
         wanted = [each.facts for each in listed if each.shadowed_by is None and each.facts.source != "built in"]

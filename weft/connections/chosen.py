@@ -97,7 +97,7 @@ class Connections:
         hint = f"{close} " if (close := wording.meant(name, known)) else ""
         return NotFound(
             f"There is no connection {name!r}.",
-            remedy=f"{hint}Add it: weft connections add {name}. Or set its variables ({variable(name)}_…).",
+            remedy=f"{hint}Add it: weft connections add {name} --type TYPE. Or set its variables ({variable(name)}_…).",
             code="unknown_connection",
         )
 

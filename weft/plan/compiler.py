@@ -271,7 +271,7 @@ class _Compiler:
                 f"There is no connection {connection!r} here.",
                 at,
                 name,
-                remedy=f"Add it: weft connections add {connection}, or set its variables {variable(connection)}_….",
+                remedy=f"Add it: weft connections add {connection} --type {wanted}, or set its variables {variable(connection)}_….",
                 severity="warning",
             )
         elif facts.type != wanted:

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from weft import arguments, packs, plan, source
-from weft.errors import InvalidArguments, Problem, WeftError
+from weft.connections.fields import checked
+from weft.errors import InvalidArguments, PackError, Problem, WeftError
 from weft.registry import Action, Pack, Registry
 from weft.sdk import ActionContext, Known
 from weft.survey import survey
 from weft.types import Json
 from weft.values import ValueCheck
 
-__all__ = ["check_pack", "run_action"]
+__all__ = ["check_pack", "run_action", "run_connection_test"]
 
 
 def check_pack(path: Path) -> list[Problem]:
@@ -38,6 +39,11 @@ def check_pack(path: Path) -> list[Problem]:
         except WeftError as error:
             problems += error.problems
         problems += _without_example(action)
+    for kind in pack.connection_types:
+        try:
+            registry.connection_test(kind.id)
+        except WeftError as error:
+            problems += error.problems
     for name, file in pack.workflows.items():
         problems += _workflow_problems(name, file, registry)
     return problems
@@ -74,6 +80,27 @@ async def run_action(
     if problems := ValueCheck(found.manifest.output.json_schema).problems(output):
         raise WeftError(problems=problems)
     return output
+
+
+async def run_connection_test(pack: Path, type_: str, given: Mapping[str, Json], /, *, deadline_s: float = 30.0) -> str:
+    """Test a connection of a type of the pack in directory `pack`, as `weft connections test` does.
+
+    Args:
+        given: The connection's fields, secret ones as plain texts.
+        deadline_s: When the test is stopped.
+
+    Raises:
+        ConnectionUnusable: The fields break a rule of the type.
+        ActionError: What the test raised.
+        PackError: The pack brings no such test.
+    """
+    registry = _with_pack(pack)[0]
+    test = registry.connection_test(type_)
+    if test is None:
+        raise PackError(f"The pack brings no test of connections of type {type_!r}.", code="no_test")
+    connection = checked("test", registry.connection_type(type_), given, "the test")
+    async with asyncio.timeout(deadline_s):
+        return await test(connection, _context(deadline_s, {}))
 
 
 def _with_pack(path: Path) -> tuple[Registry, Pack]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import aiohttp
 
 from weft.sdk import ActionContext, ActionError, JsonObject
 
 PASSING = frozenset({429, 502, 503, 504})
+MOST_BYTES = 10_000
 
 
 async def page_someone(context: ActionContext, text: str, urgent: bool = False) -> JsonObject:
@@ -27,7 +30,7 @@ async def page_someone(context: ActionContext, text: str, urgent: bool = False) 
                 f"{pager.get('address')}/pages", json={"text": text, "urgent": urgent}, allow_redirects=False
             ) as answer:
                 status = answer.status
-                said = await answer.json() if status == 201 and 0 < (answer.content_length or 0) < 10_000 else {}
+                said = json.loads(await answer.content.read(MOST_BYTES)) if status == 201 else {}
         except aiohttp.ClientConnectorError:
             raise ActionError(
                 "The pager cannot be reached.",
@@ -36,13 +39,14 @@ async def page_someone(context: ActionContext, text: str, urgent: bool = False) 
                 retryable=True,
                 remedy="Check the connection's address.",
             ) from None
-        except (aiohttp.ClientError, TimeoutError):
-            raise ActionError("The pager did not answer.", kind="no_answer", retryable=True) from None
-    if not isinstance(said.get("number"), int):
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            # Somebody may have been paged: nothing is said of the effect, which makes it unknown.
+            raise ActionError("The pager gave no answer that can be read.", kind="no_answer", retryable=True) from None
+    if status != 201:
         raise ActionError(
             f"The pager refused: status {status}.",
             kind="refused",
-            effect="none",
+            effect="none" if status < 500 else "unknown",  # it says that it did nothing, or that it broke on the way
             status=status,
             retryable=status in PASSING,
             remedy="Check the connection's token.",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from weft.sdk import ActionError, Connection, Secret
-from weft.testing import run_action
+from weft.testing import run_action, run_connection_test
 from weft.testing.http_server import HttpServer, Reply, drop
 
 PACK = Path(__file__).parent.parent
@@ -30,7 +30,8 @@ def test_pages():
     ("answer", "kind", "effect", "retryable"),
     [
         (Reply(401), "refused", "none", False),
-        (Reply(503), "refused", "none", True),
+        (Reply(503), "refused", "unknown", True),
+        (Reply(201, body=b"thanks"), "no_answer", "unknown", True),
         (drop, "no_answer", "unknown", True),
     ],
 )
@@ -40,3 +41,14 @@ def test_says_what_is_known(answer, kind, effect, retryable):
 
     assert (caught.value.kind, caught.value.effect, caught.value.retryable) == (kind, effect, retryable)
     assert "t-123456" not in str(caught.value)
+
+
+def test_the_account_can_be_tested():
+    async def told(status):
+        async with HttpServer() as server:
+            server.route("/me", Reply(status))
+            return await run_connection_test(PACK, "pager", {"address": server.origin, "token": "t-123456"})
+
+    assert asyncio.run(told(200)) == "The pager knows the token; nobody was paged."
+    with pytest.raises(ActionError, match="refuses the token: status 401"):
+        asyncio.run(told(401))
