@@ -32,6 +32,8 @@ _ENVIRONMENT: Final = {
 }
 _LOGGERS: Final = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _ORGANISATION_HEADERS: Final = ("openai-organization", "openai-project")
+_ADVERTISING: Final = {"http-referer": "https://litellm.ai", "x-title": "liteLLM"}
+"""What LiteLLM says of itself to OpenRouter, which would list it as the site that asks."""
 _BASE_VARIABLES: Final = ("_API_BASE", "_BASE_URL", "_ENDPOINT")
 
 _READERS: Final = (
@@ -197,6 +199,9 @@ def _prepare(current: Exchange, request: httpx.Request) -> None:
     request.headers["accept-encoding"] = "identity"
     for name in _ORGANISATION_HEADERS:  # the SDK takes them from the environment
         if request.headers.get(name) != current.organization:
+            request.headers.pop(name, None)
+    for name, theirs in _ADVERTISING.items():
+        if request.headers.get(name) == theirs:
             request.headers.pop(name, None)
 
 

@@ -146,6 +146,16 @@ async def test_an_answer_ends_before_its_stop_text(client: openai.AsyncOpenAI) -
 
 async def test_log_probabilities_are_given_for_every_token(client: openai.AsyncOpenAI) -> None:
     """Each token has its probability and the most likely ones, best first."""
+    for without in ({}, {"top_logprobs": 0}):
+        alone = await ask(client, logprobs=True, max_tokens=3, **without)
+        assert alone.choices[0].logprobs
+        assert [token.top_logprobs for token in alone.choices[0].logprobs.content or []] == [[]] * 3
+    stream = await client.chat.completions.create(
+        model="smollm2", messages=COLOURS, max_tokens=3, temperature=0, logprobs=True, stream=True
+    )
+    chunks = [chunk async for chunk in stream]
+    streamed = [choice.logprobs.content for chunk in chunks for choice in chunk.choices if choice.logprobs]
+    assert [token.top_logprobs for content in streamed for token in content or []] == [[]] * 3
     answer = await ask(client, logprobs=True, top_logprobs=2, max_tokens=3)
 
     assert answer.choices[0].logprobs

@@ -147,6 +147,7 @@ async def test_requests_pass_our_transport(model_server: ModelServer, provider: 
     finally:
         boundary.exchange.reset(token)
     assert (exchange.requests, exchange.status, len(model_server.requests)) == (1, 200, 1)
+    assert not {"http-referer", "x-title"} & model_server.requests[0].headers.keys()  # LiteLLM's own, for OpenRouter
 
 
 async def test_a_second_request_is_stopped(model_server: ModelServer) -> None:

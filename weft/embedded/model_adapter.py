@@ -141,8 +141,11 @@ class ModelAdapter:
         asked = model_tools.read(body)
         if not asked.functions or not (asked.is_forced or await self._wants_function(body, asked)):
             answer = model_tools.plain(body, asked)
-            return await (self._passed_on(request, answer) if asked.stream else self._whole(answer))
-        completion = model_tools.called(await self._completion(model_tools.calling(body, asked)))
+            if not asked.logprobs or asked.top_logprobs:
+                return await (self._passed_on(request, answer) if asked.stream else self._whole(answer))
+            completion = _without_alternatives(await self._completion(answer | {"top_logprobs": 1}))
+        else:
+            completion = model_tools.called(await self._completion(model_tools.calling(body, asked)))
         if not asked.stream:
             return web.json_response(completion)
         wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
@@ -191,6 +194,18 @@ class ModelAdapter:
             raise _broken(f"The model did not answer within {self._request_timeout_s:g} s.", status=504) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise _broken("The model's server does not answer as it should.") from error
+
+
+def _without_alternatives(completion: JsonObject) -> JsonObject:
+    """Return a completion that names no other tokens beside those of its text, as OpenAI's do unless asked for them.
+
+    llama.cpp names twenty when no number is given, and gives no log probabilities at all when it is 0.
+    """
+    choices: Any = completion["choices"]
+    for choice in choices:
+        for token in (choice.get("logprobs") or {}).get("content") or ():
+            token["top_logprobs"] = []
+    return completion
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def unfold(completion: JsonObject, *, usage: bool) -> Iterator[JsonObject]:
         for delta in _deltas(choice["message"]):
             yield {**chunk, "choices": [{"index": choice["index"], "delta": delta, "finish_reason": None}]}
         end = {"index": choice["index"], "delta": {}, "finish_reason": choice["finish_reason"]}
+        if choice.get("logprobs"):
+            end["logprobs"] = choice["logprobs"]
         yield {**chunk, "choices": [end]}
     if usage:
         yield {**chunk, "choices": [], "usage": completion["usage"]}

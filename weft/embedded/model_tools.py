@@ -79,6 +79,7 @@ class ChatRequest(_Part):
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
+    top_logprobs: int | None = None
     stream: bool | None = None
 
     @property
