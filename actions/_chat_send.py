@@ -89,10 +89,24 @@ class Request:
         except ActionError:
             raise
         except Exception as error:  # noqa: BLE001  LiteLLM raises whatever it comes by; the exchange has the facts
-            failure = self._failure(error)
+            response, failure = self._as_it_came(), self._failure(error)
         finally:
             _litellm.exchange.reset(token)
-        raise failure
+        if response is None:
+            raise failure
+        self._show(response, context)
+        return response
+
+    def _as_it_came(self) -> Any:
+        """Return a completion in OpenAI's shape that LiteLLM stumbles over, as over one of groq's without a tier."""
+        came = self.exchange.status == 200 and self.exchange.finished and not self.exchange.fault
+        answer = whole(self.exchange) if came else None
+        if not answer or not answer["choices"] or answer.get("error"):
+            return None
+        try:
+            return response_of(answer)
+        except Exception:  # noqa: BLE001  it is none after all, and the failure that led here is told
+            return None
 
     def _failure(self, error: Exception) -> ActionError:
         package = None if self.exchange.requests else _missing_package(error)
@@ -111,10 +125,13 @@ class Request:
         response = await self._complete()
         if whole(self.exchange) is None:
             response = translated(response)
-        if context.watched:  # all at once is better than nothing
-            for choice in response.choices[:1]:
-                context.emit(choice.message.content or "")
+        self._show(response, context)
         return response
+
+    def _show(self, response: Any, context: ActionContext) -> None:
+        """Show the first choice's text to whoever watches: all at once is better than nothing."""
+        for choice in response.choices[:1] if context.watched else ():
+            context.emit(choice.message.content or "")
 
     def _can_stream(self, listed: frozenset[str] | None) -> bool:
         if listed is not None and "stream" not in listed:
@@ -170,17 +187,21 @@ class Request:
         self.exchange.watch = events.feed
         usage = {"stream_options": {"include_usage": True}} if listed and "stream_options" in listed else {}
         stream = await self._complete(stream=True, **usage)
-        chunks = stream.chunks = Chunks()  # what LiteLLM puts there for its own sum serves for ours
+        chunks, stream.chunks = Chunks(), Chunks()  # ours, and LiteLLM's own of the same stream
         try:
             async with contextlib.aclosing(stream):
                 async for chunk in stream:
                     shown = events.tokens() if events.openai else _text(chunk)
                     for text in shown:
                         context.emit(text)
+                    if not events.openai:
+                        chunks.append(chunk)
         except Exception:
             if events.error is None:
                 raise
         if events.broken:
+            if events.error is None and _ends_by_closing(self.exchange):
+                self.exchange.fault = "lost"  # nothing else told the end from a break
             raise _StreamBroken(events.error or {})
         answer = events.answer() or whole(self.exchange)
         if answer is not None:
@@ -196,6 +217,11 @@ class _StreamBroken(Exception):
 
     def __init__(self, told: JsonObject) -> None:
         self.told = told
+
+
+def _ends_by_closing(exchange: _litellm.Exchange) -> bool:
+    """Whether the closing of the connection is what ends the body (RFC 9112 §6.3, rule 8)."""
+    return exchange.status is not None and not {"content-length", "transfer-encoding"} & exchange.headers.keys()
 
 
 def _text(chunk: Any) -> list[str]:

@@ -332,6 +332,37 @@ def test_connections_are_checked(faults, step, expected):
     assert [(code, line) for code, line, *_ in found] == [(expected, 3)]
 
 
+LOCAL = ConnectionFacts("local-model", "model_provider", "built in", "openai")
+ANTHROPIC = ConnectionFacts("anthropic", "model_provider", "environment", "anthropic")
+OPENAI = ConnectionFacts("openai", "model_provider", "environment", "openai")
+
+
+@pytest.mark.parametrize(
+    ("there", "provider", "fallbacks", "expected"),
+    [
+        ([LOCAL, ANTHROPIC], "openai", "[]", ("wrong_provider", "error")),
+        ([LOCAL, ANTHROPIC], "anthropic", "[openai/gpt-4o]", ("unknown_connection", "warning")),
+        ([LOCAL, ANTHROPIC, OPENAI], "anthropic", "[openai/gpt-4o]", None),
+    ],
+    ids=["the step's own", "of a fallback, built in", "of a fallback"],
+)
+def test_no_other_account_stands_in(core_registry, there, provider, fallbacks, expected):
+    """A step's own connection serves its own provider alone; what is built in is used only by its name."""
+    known = Connections([BuiltIn({facts.name: (facts, never_opened) for facts in there})], Redactor())
+    document = source.read(
+        f"name: a\nsteps:\n  - id: e\n    uses: generate_chat_completion\n    connection: anthropic\n"
+        f"    with: {{provider: {provider}, model: claude-haiku-4-5, fallbacks: {fallbacks}, "
+        f"messages: [{{role: user, content: hi}}]}}\n",
+        "w.yaml",
+    )
+    try:
+        found = plan.compile(structure.load(document), document, core_registry, connections=known).warnings
+    except InvalidWorkflow as invalid:
+        found = invalid.problems
+    told = [(problem.code, problem.severity) for problem in found if "connection" in (problem.where.field or "")]
+    assert told == ([expected] if expected else [])
+
+
 def test_an_action_with_providers_may_be_given_connections_by_provider_alone(core_registry):
     """`connections:` without `connection:` is enough for a chain of providers, since the two exclude each other."""
     document = source.read(

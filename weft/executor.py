@@ -48,7 +48,7 @@ LARGEST_OUTPUT = 10_000_000
 """Characters of JSON that an output may have."""
 
 LONGEST_WAIT_ASKED_S = 366 * 86_400.0
-"""A longer wait that the other side asks for is a mistake of theirs, and is not heeded."""
+"""A longer wait that the other side asks for counts as this one."""
 
 LARGEST_DETAILS = 100_000
 """Characters of JSON that the details of a failure may have; larger ones are left out."""
@@ -133,6 +133,7 @@ class Call:
     previous: tuple[Attempt, ...] = ()
     repeated: bool = False
     time_left_s: float | None = None  #: of the step's timeout
+    own: bool = True  #: goes to the provider that the step itself names, not to that of a fallback
 
 
 @dataclass(slots=True)
@@ -157,8 +158,9 @@ class Connections(Protocol):
         provider: str | None,
         others: Mapping[str, str],
         note: Callable[[str], None],
+        own: bool = False,
     ) -> Connection:
-        """Return the connection for a call; `provider` asks for one of that provider."""
+        """Return the connection for a call; `provider` asks for one of that provider, `own` for the step's own."""
 
 
 class Executor:
@@ -204,6 +206,7 @@ class Executor:
                     provider=call.variant.provider,
                     others=call.step.connections,
                     note=watch.note,
+                    own=call.own,
                 )
         except WeftError:
             raise
@@ -280,6 +283,7 @@ class Executor:
             artifacts=self._artifacts(call.run_id),
             catalogue=call.step.known.catalogue,
             protect=self._redactor.add,
+            mask=self._redactor.text,
             write=self._writer(call),
             **extra,
         )
@@ -359,7 +363,7 @@ class Executor:
                 self._told(problem.code), self._told(problem.message), self._remedy(problem), self._where(problem.where)
             ),
             failure.retryable,
-            float(wait_s) if _number(wait_s) and 0 <= wait_s < LONGEST_WAIT_ASKED_S else None,
+            min(float(wait_s), LONGEST_WAIT_ASKED_S) if _number(wait_s) and wait_s >= 0 else None,
             "none" if failure.effect == "none" else "unknown",
             int(status) if _number(status) else None,
             self._details(failure.details),

@@ -147,6 +147,8 @@ class ActionContext:
     barrier: Callable[[], Awaitable[None]] = _no_barrier
     protect: Callable[[Secret], None] = lambda secret: None
     """Tell of a secret that came up during the call, such as a token: it is masked from then on, wherever it turns up."""
+    mask: Callable[[str], str] = lambda text: text
+    """Mask the secrets in a text that is about to be cut; all that leaves an action whole is masked anyway."""
 
     def remaining_s(self) -> float:
         """Return the seconds left before the deadline, at least 0."""

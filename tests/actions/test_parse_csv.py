@@ -188,4 +188,4 @@ def test_a_hostile_text_takes_no_time(text: str) -> None:
     begun = time.process_time()
     with contextlib.suppress(ActionError):
         parse(text, short_rows="fill")
-    assert time.process_time() - begun < 1.5
+    assert time.process_time() - begun < 10  # what is not linear takes minutes

@@ -359,6 +359,17 @@ async def test_retry_after_beyond_the_timeout_is_not_waited_for(lab):
     assert report.ms < 1500
 
 
+async def test_what_is_asked_without_a_timeout_has_a_limit(lab):
+    """A server that wants us back in hours, or never, is not waited for: the next variant is tried at once."""
+    for key, asked in (("hours", 9_999), ("ages", 1e15)):
+        report = await lab.run(
+            f"name: r\nsteps: [{{id: a, uses: flaky, with: {{key: {key}, failures: 1, num_retries: 3, "
+            f"retry_after_s: {asked}, fallbacks: [spare]}}}}]"
+        )
+        assert [attempt.variant for attempt in report.steps[0].attempts] == ["first", "spare"]
+        assert report.steps[0].attempts[0].wait_s == 0
+
+
 async def test_a_timeout_covers_the_whole_step(lab):
     """A step's timeout stops the attempt in flight and leaves no time for another."""
     report = await lab.run(

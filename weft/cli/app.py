@@ -96,6 +96,9 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     state = State()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before we began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives
     codecs.register_error(REPLACE, _replaced)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a narrow encoding shows less, it does not stop the command
@@ -139,7 +142,7 @@ def _fault(error: Exception, state: State) -> ExitCode:
 
 def _quietly_flushed(code: int) -> int:
     """Flush what was printed; a reader that went away (`| head`) is no error worth a message."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed before we began is None
         try:
             stream.flush()
         except BrokenPipeError:  # the interpreter would flush again at exit and complain

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
+from typing import TypeVar
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -19,8 +20,11 @@ from weft.cli.terminal import Screen, clean_line, symbols
 SHOWN = ("tools", "json_schema", "vision", "reasoning")
 """The capabilities that the table of models shows; `explain` and `--json` tell all."""
 LETTERS = dict(zip(SHOWN, "TJVR", strict=True))
+T = TypeVar("T")
 WIDE = 100
 """Cells from which on capabilities are words."""
+NARROW = 56
+"""Cells below which a model's name and context are all that fits."""
 WIDTH = 100
 """Cells of a line of `explain`; longer ones are hard to read."""
 
@@ -70,23 +74,33 @@ def show_models(found: Sequence[Model], *, of: str | None) -> None:
         screen.print("No model of that kind is in the catalogue.")
         return
     wide = screen.width >= WIDE
-    table = _table(*(["provider"] if of is None else []), "model", "context", "output", "in", "out", "")
+    narrow = screen.width < NARROW
+    table = _table(
+        *(["provider"] if of is None else []), "model", *_fitting(["context", "output", "in", "out", ""], narrow)
+    )
     for each in sorted(found, key=retired):
         style = "dim" if retired(each) else ""
         cells = [tokens(each.max_input_tokens), tokens(each.max_output_tokens), *_prices(each.prices)]
         first = [Text(each.provider, style)] if of is None else []
         name = Text(each.name, style or "bold")
-        table.add_row(*first, name, *(Text(cell, style) for cell in cells), _abilities(each, wide=wide))
-    table.columns[-1].justify = "left"
+        rest = [*(Text(cell, style) for cell in cells), _abilities(each, wide=wide)]
+        table.add_row(*first, name, *_fitting(rest, narrow))
+    if not narrow:
+        table.columns[-1].justify = "left"
     _print(screen, table, giving_way=1 if of is None else 0)
     currencies = sorted({each.prices.currency for each in found if each.prices})
     _foot(
         screen,
         f"{_count(len(found), 'model')}."
-        + (f" in, out: {' or '.join(currencies)} for a million tokens." if currencies else ""),
-        "" if wide else ", ".join(f"{letter} {name}" for name, letter in LETTERS.items()) + ".",
+        + (f" in, out: {' or '.join(currencies)} for a million tokens." if currencies and not narrow else ""),
+        "" if wide or narrow else ", ".join(f"{letter} {name}" for name, letter in LETTERS.items()) + ".",
     )
     screen.print(Text.assemble(("All about one: ", "dim"), f"weft models explain {of or 'PROVIDER'} MODEL"))
+
+
+def _fitting(cells: list[T], narrow: bool) -> list[T]:
+    """Return the cells beside a model's name for which there is room: at least its context."""
+    return cells[:1] if narrow else cells
 
 
 def _abilities(model: Model, *, wide: bool) -> Text:

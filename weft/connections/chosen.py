@@ -101,7 +101,9 @@ class Connections:
             code="unknown_connection",
         )
 
-    def choose(self, name: str | None, wanted: str, *, provider: str | None, others: Mapping[str, str]) -> str:
+    def choose(
+        self, name: str | None, wanted: str, *, provider: str | None, others: Mapping[str, str], own: bool = False
+    ) -> str:
         """Return the name of the connection that serves a call; one of one provider never serves another.
 
         Args:
@@ -109,6 +111,7 @@ class Connections:
             wanted: The type that the action needs.
             provider: The provider that the call goes to; None when the action has no providers.
             others: The step's connections by provider.
+            own: Whether it is the step's own provider, for which its own connection is meant and no other.
 
         Raises:
             ConnectionUnusable: There is none, or there are several, or the one named belongs to another provider.
@@ -117,6 +120,8 @@ class Connections:
             facts = self.facts(name, wanted)
             if provider is None or facts is None or facts.provider in (None, provider):
                 return name
+            if own:
+                raise _another_provider(name, facts.provider, provider, f"Name a connection of {provider!r}.")
         if provider is None:
             raise ConnectionUnusable(f"The step names no connection of type {wanted!r}.", code="missing_connection")
         if provider not in others:
@@ -124,11 +129,8 @@ class Connections:
         chosen = others[provider]
         facts = self.facts(chosen, wanted)
         if facts is not None and facts.provider not in (None, provider):
-            raise ConnectionUnusable(
-                f"Connection {chosen!r} belongs to {facts.provider!r} and is never used for {provider!r}.",
-                remedy=f"Name another under connections: {{{provider}: …}}.",
-                code="wrong_provider",
-            )
+            remedy = f"Name another under connections: {{{provider}: …}}."
+            raise _another_provider(chosen, facts.provider, provider, remedy)
         return chosen
 
     async def open(
@@ -139,6 +141,7 @@ class Connections:
         provider: str | None,
         others: Mapping[str, str],
         note: Callable[[str], None],
+        own: bool = False,
     ) -> Connection:
         """Return the connection that `choose` names, opened; `note` is told what it is busy with.
 
@@ -146,16 +149,26 @@ class Connections:
             NotFound: There is no such connection.
             ConnectionUnusable: It cannot serve the call.
         """
-        return await self.get(self.choose(name, wanted, provider=provider, others=others), wanted, note)
+        return await self.get(self.choose(name, wanted, provider=provider, others=others, own=own), wanted, note)
 
     def _only_one(self, wanted: str, provider: str) -> str:
         names = {facts.name for s in self._sources for facts in s.known()} | {provider}
-        found = sorted(n for n in names if (f := self.facts(n, wanted)) and f.type == wanted and f.provider == provider)
+        known = [facts for name in sorted(names) if (facts := self.facts(name, wanted)) and facts.type == wanted]
+        # What is built in answers only to its name: nobody means the local model by the name of a provider.
+        found = [facts.name for facts in known if facts.provider == provider and facts.source != "built in"]
         if len(found) == 1:
             return found[0]
         got = f"There are several: {', '.join(found)}." if found else f"There is none of type {wanted!r} here."
         raise ConnectionUnusable(
             f"A call goes to provider {provider!r}, and the step names no connection of it. {got}",
-            remedy=f"Name one in the step: connections: {{{provider}: <name>}}.",
+            remedy=f"Name one for each provider, in the place of `connection`: connections: {{{provider}: <name>, …}}.",
             code="several_connections" if found else "unknown_connection",
         )
+
+
+def _another_provider(name: str, owner: str | None, provider: str | None, remedy: str) -> ConnectionUnusable:
+    return ConnectionUnusable(
+        f"Connection {name!r} belongs to {owner!r} and is never used for {provider!r}.",
+        remedy=remedy,
+        code="wrong_provider",
+    )

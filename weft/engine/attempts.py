@@ -15,6 +15,7 @@ from weft.workflow import seconds
 
 FIRST_WAIT_S = 0.5  #: doubled at each further try of an action's own chain
 LONGEST_WAIT_S = 8.0  #: of our own back-off; what the other side asks for is honoured up to the step's timeout
+LONGEST_ASKED_S = 900.0  #: that the other side may have us wait in a step without a timeout
 
 
 class Chain:
@@ -55,6 +56,7 @@ class Chain:
             previous=tuple(self._previous),
             repeated=self._repeated,
             time_left_s=None if timeout is None else max(0.0, timeout - self._spent_s),
+            own=self._variants[0].provider == self._prepared.variants[0].provider,
         )
 
     def failed(self, outcome: Outcome, failure: Failure) -> float:
@@ -92,9 +94,7 @@ class Chain:
         most = failure.details.get("max_tries")
         tries = min(tries, most) if isinstance(most, int) else tries
         may = failure.retryable if retry is None or retry.on is None else failure.kind in retry.on
-        return (
-            may and self._tried < tries and not self._doubtful(failure) and not self._out_of_time(self._wait(failure))
-        )
+        return may and self._tried < tries and not self._doubtful(failure) and not self._too_long(failure)
 
     def _doubtful(self, failure: Failure) -> bool:
         """Whether another attempt could repeat an effect that the author forbade to repeat."""
@@ -105,6 +105,13 @@ class Chain:
 
     def _out_of_time(self, wait_s: float) -> bool:
         return self._step.timeout_s is not None and self._spent_s + wait_s >= self._step.timeout_s
+
+    def _too_long(self, failure: Failure) -> bool:
+        """Whether the next try would come after the step's time, or later than is reasonable to ask."""
+        asked_s = failure.retry_after_s
+        if self._step.timeout_s is None:
+            return asked_s is not None and asked_s > LONGEST_ASKED_S
+        return self._out_of_time(self._wait(failure))
 
     def _wait(self, failure: Failure) -> float:
         if failure.retry_after_s is not None:

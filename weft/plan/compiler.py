@@ -54,7 +54,9 @@ class ConnectionsKnown(Protocol):
     def facts(self, name: str, wanted: str) -> ConnectionFacts | None:
         """Return what is known of a connection; None when there is none of this name."""
 
-    def choose(self, name: str | None, wanted: str, *, provider: str | None, others: Mapping[str, str]) -> str:
+    def choose(
+        self, name: str | None, wanted: str, *, provider: str | None, others: Mapping[str, str], own: bool = False
+    ) -> str:
         """Return the name of the connection that serves a call.
 
         Args:
@@ -62,6 +64,7 @@ class ConnectionsKnown(Protocol):
             wanted: The type that the action needs.
             provider: The provider that the call goes to; None when the action has no providers.
             others: The step's connections by provider.
+            own: Whether it is the step's own provider, for which its own connection is meant and no other.
 
         Raises:
             ConnectionUnusable: There is none, or there are several, or the one named belongs to another provider.
@@ -316,8 +319,9 @@ class _Compiler:
             self.problems += error.problems
             return
         for provider in dict.fromkeys(variant.provider for variant in chain):
+            own = provider == chain[0].provider
             try:
-                connections.choose(step.connection, wanted, provider=provider, others=step.connections)
+                connections.choose(step.connection, wanted, provider=provider, others=step.connections, own=own)
             except ConnectionUnusable as error:
                 where = self._where((*place.at, "connections" if step.connections else "connection"), place.name)
                 severity: Severity = "warning" if error.problem.code == "unknown_connection" else "error"
