@@ -130,11 +130,12 @@ def test_a_narrow_table_has_letters(weft: Weft) -> None:
     assert "T tools, J json_schema, V vision, R reasoning." in told
 
 
+@pytest.mark.usefixtures("small")
 def test_a_very_narrow_table_has_names(weft: Weft) -> None:
     """Where little has room, a model's whole name has it, and its context."""
     told = lines(weft("acme", width=36)[1])
 
-    assert told[1].split() == ["acme-large", "1.05M"]
+    assert ["acme-large", "1.05M"] in [line.split() for line in told]
 
 
 @pytest.mark.parametrize("width", [46, 80, 120])
