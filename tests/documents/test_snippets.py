@@ -23,6 +23,7 @@ from weft import manifest, packs, plan, source
 from weft.cli.app import weft
 from weft.cli.problems import render
 from weft.cli.state import State
+from weft.catalogue import catalogue_of
 from weft.connections import read_environments
 from weft.redaction import Redactor
 from weft.registry import Registry
@@ -178,6 +179,9 @@ def check_yaml(text: str, registry: Registry) -> None:
         plan.compile(found.workflow, document, registry)
     elif "parameters" in value:
         manifest.load(document)
+    elif value.keys() == {"models"}:
+        Path("models.yaml").write_text(text)
+        assert catalogue_of(Path.cwd()).model("hosted_vllm", "our-qwen").max_input_tokens == 32_000
     elif "fields" in value:
         manifest.load_connection_type(document)
     elif {"connection", "with"} & value.keys():
