@@ -20,10 +20,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from weft import manifest, packs, plan, source
+from weft.catalogue import catalogue_of
 from weft.cli.app import weft
 from weft.cli.problems import render
 from weft.cli.state import State
-from weft.catalogue import catalogue_of
 from weft.connections import read_environments
 from weft.redaction import Redactor
 from weft.registry import Registry

@@ -3,7 +3,7 @@
     models:
       hosted_vllm:
         our-qwen:
-          like: together_ai/Qwen/Qwen3-235B-A22B-Instruct-2507-tput
+          like: deepinfra/Qwen/Qwen3-235B-A22B-Instruct-2507
           max_input_tokens: 32000
           prices: {currency: EUR, input: 0.2, output: 0.2}
 
@@ -140,7 +140,9 @@ def _check_model(
     path: DocumentPath, provider: Provider, model: OwnModel, shipped: Catalogue, findings: Findings
 ) -> None:
     if model.like is not None and _like(shipped, provider.id, model.like) is None:
-        remedy = wording.meant(model.like, provider.models) or f"weft models {provider.id} lists those that are known."
+        named, _, rest = model.like.partition("/")
+        owner, name = (shipped.provider(named), rest) if rest and shipped.has(named) else (provider, model.like)
+        remedy = wording.meant(name, owner.models) or f"weft models {owner.id} lists those that are known."
         findings.add((*path, "like"), "unknown_model", f"No model {model.like!r} is known.", remedy)
     for index, name in enumerate(model.parameters or ()):
         place: DocumentPath = (*path, "parameters", index)
