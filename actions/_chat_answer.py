@@ -16,6 +16,9 @@ Outcome = Literal["complete", "truncated", "tool_calls", "filtered", "refused"]
 _CONTENT: Final = ("content", "tool_calls", "function_call", "audio", "images")
 """Members of a message that answer something."""
 
+_TYPES: Final = {"id": str, "created": int, "model": str, "system_fingerprint": str, "service_tier": str}
+"""Types of a completion's own members, which LiteLLM passes on as they come."""
+
 _NOTHING: Final[dict[Outcome, Kind]] = {
     "filtered": Kind.CONTENT_FILTER,
     "refused": Kind.REFUSED,
@@ -62,24 +65,36 @@ def usage_of(response: Any) -> JsonObject | None:
     usage = getattr(response, "usage", None)
     if usage is None or not any(getattr(usage, name, None) for name in COUNTS):
         return None
-    found: JsonObject = usage.model_dump(exclude_none=True)
-    return found
+    return _possible(usage.model_dump(exclude_none=True, warnings=False)) or None
+
+
+def _possible(usage: JsonObject) -> JsonObject:
+    """Return the counts of an answer without those that cannot be: no number of tokens is negative or a fraction."""
+    kept: JsonObject = {}
+    for name, value in usage.items():
+        whole_number = isinstance(value, int) or name not in COUNTS
+        negative = isinstance(value, int | float) and value < 0
+        if whole_number and not negative:
+            kept[name] = _possible(value) if isinstance(value, dict) else value
+    return kept
 
 
 def output_of(response: Any, call: Call) -> tuple[JsonObject, Outcome]:
     """Return the completion as documented, and how its first choice ended.
 
     Raises:
-        ActionError: There is no choice, or nothing in any of them.
+        ActionError: There is no choice, or nothing in any of them, or a member is of another type than documented.
     """
-    output: JsonObject = response.model_dump(exclude_none=True)
+    output: JsonObject = response.model_dump(exclude_none=True, warnings=False)
     choices = output.get("choices")
     if not isinstance(choices, list) or not choices:
         raise call.fail(Kind.BAD_RESPONSE, status=200)
+    if any(name in output and not isinstance(output[name], wanted) for name, wanted in _TYPES.items()):
+        raise call.fail(Kind.BAD_RESPONSE, status=200)
     _tidy(output)
-    usage = output.get("usage")
-    if isinstance(usage, dict) and not any(usage.get(name) for name in COUNTS):
-        del output["usage"]  # zeros of LiteLLM's: nobody has counted
+    output.pop("usage", None)
+    if (usage := usage_of(response)) is not None:  # else zeros of LiteLLM's: nobody has counted
+        output["usage"] = usage
     outcomes = [_tidied(choice) for choice in choices]
     if not any(has_content for _, has_content in outcomes):
         raise call.fail(_NOTHING.get(outcomes[0][0], Kind.EMPTY_RESPONSE), status=200)

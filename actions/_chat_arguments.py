@@ -12,6 +12,7 @@ from weft.sdk import Json, JsonObject, Known, Problem, Where
 from ._chat_models import check_models
 from ._chat_request import BODY, RESERVED, body
 from ._chat_route import address
+from ._litellm_words import WORDS
 
 
 def _as_written(value: float, check: Callable[[float], float]) -> float:
@@ -98,11 +99,12 @@ def _check_additional(arguments: Mapping[str, Json]) -> Iterator[Problem]:
     additional = arguments.get("additional_parameters")
     for name in additional if isinstance(additional, dict) else ():
         if RESERVED.fullmatch(name):
-            yield _problem(
-                f"additional_parameters.{name}",
-                f"{name!r} cannot be set in Additional Parameters.",
-                "Use the parameter of that purpose, or the connection.",
-            )
+            remedy = "Use the parameter of that purpose, or the connection."
+        elif name in WORDS:
+            remedy = "It steers LiteLLM and is no member of the request's body."
+        else:
+            continue
+        yield _problem(f"additional_parameters.{name}", f"{name!r} cannot be set in Additional Parameters.", remedy)
 
 
 def _check_overriding(arguments: Mapping[str, Json], given: JsonObject) -> Iterator[Problem]:
@@ -182,7 +184,10 @@ def _tool_name(tool: Json) -> Json:
 
 
 def _check_schema(wanted: Json) -> Iterator[Problem]:
-    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and "json_schema" not in wanted:
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return
+    declared = wanted.get("json_schema", {})
+    if isinstance(declared, dict) and "schema" not in declared:
         shape = '{"type": "json_schema", "json_schema": {"name": "answer", "schema": {…}}}'
         yield _problem("response_format", "Response Format names no schema.", f"Write it like {shape}.")
 

@@ -37,6 +37,11 @@ def is_fallback(variant: Variant) -> bool:
     return "model" in variant.arguments
 
 
+def matches(pattern: str, provider: str, model: str) -> bool:
+    """Whether a pattern of Fallbacks speaks of a model."""
+    return _rank(pattern, provider, model) > (0, 0)
+
+
 def _fallbacks(fallbacks: Json, provider: str, model: str, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     """Yield provider and model of each fallback; one without a provider that is known is of the same."""
     best: tuple[tuple[int, int], list[Any]] = ((0, 0), [])

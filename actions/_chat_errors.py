@@ -51,6 +51,9 @@ RETRYABLE: Final = {408, 409, 429, 500, 502, 503, 504, 529}
 _UNCERTAIN: Final = {Kind.BAD_RESPONSE, Kind.EMPTY_RESPONSE, Kind.SCHEMA_MISMATCH}
 """Worth one more try and no more: the other side says that all is well."""
 
+_PASSING: Final = {Kind.OVERLOADED, Kind.RATE_LIMITED, Kind.SERVER_ERROR}
+"""Worth another try also where no status says so, as in an event of a stream."""
+
 _TEXTS: Final[dict[Kind, tuple[str, str]]] = {
     Kind.RATE_LIMITED: (
         "{target} takes no more requests just now.",
@@ -235,22 +238,31 @@ class Call:
         status = exchange.status if exchange.status >= 400 else status_told(codes)
         if status is None:
             known = next((_CODES[code] for code in codes if code in _CODES), None) if told else None
-            return self.fail(known or Kind.BAD_RESPONSE, status=exchange.status, code=first_code(codes))
-        return self._from_status(status, codes, retry_after_s(exchange.headers, body))
-
-    def _from_status(self, status: int, codes: list[str], wait_s: float | None) -> ActionError:
-        told = (_CODES[code] for code in codes if code in _CODES)
-        vague = {Kind.SERVER_ERROR} if status < 500 else set()  # some gateways call all their errors so
-        kind = next((kind for kind in told if kind not in vague), None)
-        if status == 429 and kind is not Kind.QUOTA_EXHAUSTED:
-            kind = Kind.RATE_LIMITED
-        if kind is None or (status >= 500 and kind is not Kind.OVERLOADED):
-            kind = _STATUSES.get(status, Kind.SERVER_ERROR if status >= 500 else Kind.INVALID_REQUEST)
-        spent = {Kind.QUOTA_EXHAUSTED, Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW, Kind.AUTHENTICATION}
+            return self.fail(
+                known or Kind.BAD_RESPONSE,
+                status=exchange.status,
+                code=first_code(codes),
+                retry_after_s=retry_after_s(exchange.headers, body),
+                retryable=True if known in _PASSING else None,
+            )
+        kind, retryable = _judged(status, codes)
         return self.fail(
             kind,
-            status=status,
+            status=exchange.status,  # the one of HTTP, whatever a body under 200 says
             code=first_code(codes),
-            retry_after_s=wait_s,
-            retryable=status in RETRYABLE and kind not in spent,
+            retry_after_s=retry_after_s(exchange.headers, body),
+            retryable=retryable,
         )
+
+
+def _judged(status: int, codes: list[str]) -> tuple[Kind, bool]:
+    """Return what a status and the codes beside it mean, and whether the same request may yet succeed."""
+    told = (_CODES[code] for code in codes if code in _CODES)
+    vague = {Kind.SERVER_ERROR} if status < 500 else set()  # some gateways call all their errors so
+    kind = next((kind for kind in told if kind not in vague), None)
+    if status == 429 and kind is not Kind.QUOTA_EXHAUSTED:
+        kind = Kind.RATE_LIMITED
+    if kind is None or (status >= 500 and kind is not Kind.OVERLOADED):
+        kind = _STATUSES.get(status, Kind.SERVER_ERROR if status >= 500 else Kind.INVALID_REQUEST)
+    spent = {Kind.QUOTA_EXHAUSTED, Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW, Kind.AUTHENTICATION}
+    return kind, status in RETRYABLE and kind not in spent

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from weft.sdk import Json, JsonObject, Known, Problem, Where
 
-from ._chat_chain import attempts
+from ._chat_chain import attempts, matches
 from ._chat_request import body
-from ._chat_route import DIALOGUES, no_dialogue
+from ._chat_route import DIALOGUES, address, allowed, no_dialogue, usual_base
+
+_MOST_STOPS: Final = 4
+"""By the API references of OpenAI and Azure OpenAI."""
 
 
 def check_models(arguments: Mapping[str, Json], known: Known) -> Iterator[Problem]:
@@ -26,6 +29,9 @@ def check_models(arguments: Mapping[str, Json], known: Known) -> Iterator[Proble
         given, _ = body(arguments)
     except ValueError:
         return  # told by another rule
+    yield from _check_place(arguments, known)
+    yield from _check_stops(arguments, given, known)
+    yield from _check_patterns(arguments)
     for place, variant in enumerate(attempts(arguments, known)):
         target = _Target(str(variant.provider), variant.name.partition("/")[2], place > 0)
         yield from _unfit(target, given, arguments.get("additional_parameters"), known)
@@ -82,3 +88,52 @@ def _unknown_model(target: _Target, given: Mapping[str, Json], known: Known) -> 
         Where(field=target.field),
         "warning",
     )
+
+
+def _check_place(arguments: Mapping[str, Json], known: Known) -> Iterator[Problem]:
+    """Yield what is wrong with the step's own address, where the connection is known, and with its version."""
+    provider, base = arguments.get("provider"), arguments.get("api_base")
+    if not isinstance(provider, str):
+        return
+    settings = known.settings(provider)
+    is_address = isinstance(base, str) and address(base) is not None  # else told by another rule
+    if settings and is_address and not _allows(settings, provider, str(base)):
+        yield Problem(
+            "host_not_allowed",
+            f"API Base {base!r} is not a host that the connection of provider {provider!r} may be used for.",
+            "Add the host to the connection's allowed_hosts if its key may go there.",
+            Where(field="api_base"),
+        )
+    if arguments.get("api_version") is not None and not provider.startswith("azure"):
+        message = f"API Version does nothing with provider {provider!r}: only Azure's addresses have one."
+        yield Problem("useless_api_version", message, "Remove it.", Where(field="api_version"), "warning")
+
+
+def _allows(settings: Mapping[str, Json], provider: str, base: str) -> bool:
+    hosts = settings.get("allowed_hosts")
+    names = [str(host) for host in hosts] if isinstance(hosts, list) else []
+    return allowed(base, usual_base(provider, settings.get), names)
+
+
+def _check_stops(arguments: Mapping[str, Json], given: JsonObject, known: Known) -> Iterator[Problem]:
+    """Yield a warning of more stop tokens than OpenAI takes; what another server takes under its protocol is open."""
+    provider, stops = arguments.get("provider"), given.get("stop")
+    if not isinstance(provider, str) or provider not in {"openai", "azure"} or not isinstance(stops, list):
+        return
+    elsewhere = provider == "openai" and (arguments.get("api_base") or known.settings(provider).get("api_base"))
+    if len(stops) > _MOST_STOPS and not elsewhere:
+        message = f"Provider {provider!r} takes up to {_MOST_STOPS} stop tokens, not {len(stops)}."
+        yield Problem("too_many_stops", message, "Leave some out.", Where(field="stop"), "warning")
+
+
+def _check_patterns(arguments: Mapping[str, Json]) -> Iterator[Problem]:
+    """Yield a warning of each pattern in Fallbacks that is for another model than the step's."""
+    provider, model, fallbacks = (arguments.get(name) for name in ("provider", "model", "fallbacks"))
+    if not isinstance(provider, str) or not isinstance(model, str) or not isinstance(fallbacks, list):
+        return
+    for index, item in enumerate(fallbacks):
+        for pattern in item if isinstance(item, dict) else ():
+            if not matches(pattern, provider, model):
+                message = f"The pattern {pattern!r} does nothing here: the model is {f'{provider}/{model}'!r}."
+                remedy = "Correct it, or remove it."
+                yield Problem("useless_pattern", message, remedy, Where(field=f"fallbacks[{index}]"), "warning")

@@ -46,11 +46,11 @@ def price_of_failure(exchange: Exchange, catalogue: Catalogue, provider: str, mo
 
 
 def tokens(usage: Json) -> JsonObject | None:
-    """Return how many tokens were counted, or None when nobody counted."""
+    """Return how many tokens were counted, or None when nobody counted all of them."""
     if not isinstance(usage, dict):
         return None
     found: JsonObject = {name: count for name in COUNTS if isinstance(count := usage.get(name), int)}
-    return found if any(found.values()) else None
+    return found if len(found) == len(COUNTS) and any(found.values()) else None
 
 
 def earlier(attempt: Attempt) -> JsonObject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -121,9 +122,8 @@ class Route:
         return self.host is not None and (self.host.endswith(host) if host.startswith(".") else self.host == host)
 
     def _base(self, step_base: str | None) -> str | None:
-        fields = (self._value(name) for name in _BASES)
-        own = next((base for base in fields if base), None) or _DEFAULT_BASES.get(self._provider)
-        if step_base and not _allowed(step_base, own, self._connection.get("allowed_hosts", [])):
+        own = usual_base(self._provider, self._value)
+        if step_base and not allowed(step_base, own, self._connection.get("allowed_hosts", [])):
             raise self._call.unsent(
                 Kind.HOST_NOT_ALLOWED,
                 f"API Base {step_base!r} is not a host that connection {self._connection.name!r} may be used for.",
@@ -182,7 +182,13 @@ class Route:
         )
 
 
-def _allowed(step_base: str, own: str | None, hosts: list[str]) -> bool:
+def usual_base(provider: str, value: Callable[[str], Any]) -> str | None:
+    """Return where requests go when the step does not say, by the values of a connection's fields."""
+    return next((base for name in _BASES if (base := value(name))), None) or _DEFAULT_BASES.get(provider)
+
+
+def allowed(step_base: str, own: str | None, hosts: list[str]) -> bool:
+    """Whether a key may go to a step's address: the usual one's server, or a host that the connection names."""
     place = address(step_base)
     if place is None:
         return False

@@ -19,6 +19,8 @@ async def test(connection: Connection, context: ActionContext) -> str:
         response = await get(url, context, connection)
         if not ok(response):
             raise refused(response)
+        if text_of(parsed(response).get("id")) is None:
+            raise incomplete(connection, "has a `webhook_url` that does not answer as Discord does")
         return f"The webhook {text_of(parsed(response).get('name'))} is there; nothing was posted."
     if token is None or not connection.get("channel_id"):
         raise incomplete(connection, "needs a `webhook_url`, or a `bot_token` with a `channel_id`")
@@ -26,4 +28,6 @@ async def test(connection: Connection, context: ActionContext) -> str:
     response = await get(channel, context, connection, headers={"Authorization": f"Bot {token.reveal()}"})
     if not ok(response):
         raise refused(response)
+    if text_of(parsed(response).get("id")) is None:
+        raise incomplete(connection, "has an `api_base` that does not answer as Discord does")
     return f"The bot sees the channel {text_of(parsed(response).get('name'))}; nothing was posted."

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from weft.sdk import ActionContext, ActionError, Connection
 
-from ._http import Request, Response, host_of
+from ._http import Request, Response, exchange, host_of
 from ._http_account import Account
 from ._http_answer import refusal
 
 
 async def test(connection: Connection, context: ActionContext) -> str:
-    """Read the test address, or the base address, with the connection's credentials.
+    """Read the test address, or the base address, with the connection's credentials, and then without.
 
     Raises:
         ActionError: It cannot be read, or the credentials are refused; with kind `untestable` when the answer does not
@@ -25,8 +25,29 @@ async def test(connection: Connection, context: ActionContext) -> str:
             effect="none",
             remedy="Give the connection a `test_url` that answers to its credentials.",
         )
-    response = await account.send(Request("GET", account.place(where)), context)
-    return _told(response, account, tested=connection.get("test_url") is not None)
+    url, tested = account.place(where), connection.get("test_url") is not None
+    told = _told(await account.send(Request("GET", url), context), account, tested=tested)
+    if account.auth != "none":
+        bare = Request("GET", url, account.headers, confidential=bool(account.headers))
+        _check_bare(await exchange(bare, account.rules, context))
+    return told
+
+
+def _check_bare(response: Response) -> None:
+    """Refuse to call credentials proved that the answer does not depend on."""
+    host, status = host_of(response.url), response.status
+    if 200 <= status < 300:
+        what = "gives the same answer without credentials: the address is right, they were not looked at"
+    elif status == 429 or status >= 500:
+        what = f"answered {status} when asked without credentials, so it is not known whether they were looked at"
+    else:
+        return
+    raise ActionError(
+        f"{host} {what}.",
+        kind="untestable",
+        effect="none",
+        remedy="Give the connection a `test_url` that answers to its credentials only.",
+    )
 
 
 def _told(response: Response, account: Account, *, tested: bool) -> str:

@@ -25,4 +25,6 @@ async def test(connection: Connection, context: ActionContext) -> str:
         raise unproved("Microsoft Graph", "The token is one that Microsoft Graph accepts.")
     if not ok(response):
         raise refusal(response)
+    if text_of(parsed(response).get("id")) is None:
+        raise incomplete(connection, "has a `graph_base` that does not answer as Microsoft Graph does")
     return f"The token sees the channel {text_of(parsed(response).get('displayName'))}; nothing was posted."

@@ -73,6 +73,7 @@ class Rules:
     max_bytes: int = 10 * MEGABYTE
     redirects: int = 0  #: how many are followed
     lookup: Lookup = _look_up
+    may: Callable[[URL], bool] = lambda url: True  #: whether a redirect may be followed there
 
 
 def rules(connection: Connection, *, redirects: int = 0) -> Rules:
@@ -319,6 +320,12 @@ class _Exchange:
             url = address(self.url.join(URL(response.headers[hdrs.LOCATION])))
         except (ValueError, ActionError):
             raise self._no_redirect("to no http(s) address") from None
+        if not self.rules.may(url):
+            raise self.fault(
+                "host_not_allowed",
+                f"{self.host} redirects the request to {host_of(url)}, where the connection may not be used.",
+                "Add the host to the connection's `allowed_hosts` if requests may go there.",
+            )
         request = self.request
         if response.status == 303 or (response.status in (301, 302) and request.method == "POST"):
             plain = {name: text for name, text in request.headers.items() if not name.lower().startswith("content-")}

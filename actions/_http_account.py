@@ -63,7 +63,7 @@ class Account:
     """
 
     def __init__(self, connection: Connection, *, redirects: int = 0) -> None:
-        self.rules: Rules = rules(connection, redirects=redirects)
+        self.rules: Rules = replace(rules(connection, redirects=redirects), may=self._may)
         self.auth: str = connection.get("auth", "none")
         self._connection = connection
         for name in NEEDED[self.auth]:
@@ -137,18 +137,21 @@ class Account:
         Raises:
             ActionError: It is of another origin than the base address, and its host is not named (`host_not_allowed`).
         """
-        if self.base is None and not self._hosts:
-            return
-        if self.base is not None and url.origin() == self.base.origin():
-            return
-        name = (url.host or "").lower()
-        if not any(_matches(allowed, name, f"{name}:{url.port}") for allowed in self._hosts):
+        if not self._may(url):
             raise ActionError(
                 f"Connection {self._connection.name!r} may not be used for {host_of(url)}.",
                 kind="host_not_allowed",
                 effect="none",
                 remedy="Add the host to the connection's `allowed_hosts` if its credentials may go there.",
             )
+
+    def _may(self, url: URL) -> bool:
+        if self.base is None and not self._hosts:
+            return True
+        if self.base is not None and url.origin() == self.base.origin():
+            return True
+        name = (url.host or "").lower()
+        return any(_matches(allowed, name, f"{name}:{url.port}") for allowed in self._hosts)
 
     # -- with what
 

@@ -10,7 +10,7 @@ from yarl import URL
 
 from weft.sdk import ActionError, Json
 
-from ._http import Response
+from ._http import Response, address
 
 Kind = Literal["none", "link", "next_url", "cursor", "page", "offset"]
 
@@ -62,7 +62,7 @@ class Pages:
         """
         if self.kind == "link":
             target = response.links.get("next")
-            return None if target is None else URL(target)
+            return None if target is None else _linked(target)
         if self.kind == "next_url":
             return self._by_address(at(body, self.cursor_path), response.url)
         if not self.items(body):
@@ -77,8 +77,8 @@ class Pages:
         if target in (None, "", False):
             return None
         try:
-            return url.join(URL(target))
-        except (ValueError, TypeError):
+            return address(url.join(URL(target)))
+        except (ValueError, TypeError, ActionError):
             raise self._no_cursor("address") from None
 
     def _by_cursor(self, cursor: Any, url: URL) -> URL | None:
@@ -91,6 +91,15 @@ class Pages:
     def _no_cursor(self, what: str) -> ActionError:
         message = f"What stands at {self.cursor_path!r} of the answer is no {what}."
         return ActionError(message, kind="bad_page", effect="none", remedy="Correct `cursor_path`.")
+
+
+def _linked(target: str | URL) -> URL:
+    try:
+        return address(target)
+    except ActionError:
+        message = "The address of the next page in the header Link is no http(s) address."
+        remedy = "Choose another kind of pagination, or none."
+        raise ActionError(message, kind="bad_page", effect="none", remedy=remedy) from None
 
 
 def is_path(text: str) -> bool:

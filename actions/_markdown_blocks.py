@@ -8,6 +8,7 @@ and words that look like another address never hide where it goes.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +22,13 @@ from weft.sdk import ActionError, Where
 DEEPEST_LIST = 6  #: levels that are indented further; Slack shows no more than eight
 _LINK = re.compile(r"(?i)(?:https?://[^\s<>\"|\\^`{}]+|mailto:[^\s<>\"|\\^`{}]+@[^\s<>\"|\\^`{}]+)")
 _OPEN_LINK = re.compile(r"(?i)https?://[^\s<>\"|\\^`{}]*[^\s<>\"|\\^`{}.,;:!?'()*\[\]]")
-_LIKE_AN_ADDRESS = re.compile(r"(?i)://|\bwww\.|[\w-]\.[a-z]{2,}(?:$|[/:?#\s])|@")
+_LIKE_AN_ADDRESS = re.compile(
+    r"(?i)://|\bwww\.|@"
+    r"|(?:[\w-]|[^\x00-\x7f])\.[^\W\d_](?:[^\W_]|[^\x00-\x7f])"  # a name of any alphabet
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+)
+_LIKE_DOT_AND_SLASH = str.maketrans("。\u2024・\u2044", ".../")
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f]")  # and category Cf
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 Format = Literal["markdown", "text"]
@@ -267,9 +274,16 @@ def _link(words: list[Run], address: str) -> list[Run]:
     named = [replace(run, link=address) for run in words]
     if not text:
         return [Run(address, link=address)]
-    if _LIKE_AN_ADDRESS.search(text) and not f"{_bare(address)}/".startswith(f"{_bare(text)}/"):
+    seen = _as_seen(text)
+    if _LIKE_AN_ADDRESS.search(seen) and not f"{_bare(address)}/".startswith(f"{_bare(seen)}/"):
         return [*(replace(run, link=None) for run in words), Run(" ("), Run(address, link=address), Run(")")]
     return named
+
+
+def _as_seen(text: str) -> str:
+    """Return what a reader takes a text for: without characters that do not show, and with plain dots and slashes."""
+    visible = "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+    return _UNSEEN.sub("", visible).translate(_LIKE_DOT_AND_SLASH)
 
 
 def _bare(address: str) -> str:

@@ -47,13 +47,11 @@ async def generate_chat_completion(arguments: Arguments, context: ActionContext)
     )
     fallback = is_fallback(context.variant)
     request = Request(arguments, connection, call, route, given, extra, exchange, context.catalogue, fallback)
-    started = time.monotonic()
     try:
-        output, outcome = await _answered(request, context)
+        output, outcome, ms = await _answered(request, context)
     except ActionError as error:
         failure = error
     else:
-        ms = round((time.monotonic() - started) * 1000)
         output["weft"] = _weft(request, context, output, outcome, ms)
         context.log("completion received", model=call.target, ms=ms, outcome=outcome, metadata=arguments.metadata or {})
         return output
@@ -61,12 +59,15 @@ async def generate_chat_completion(arguments: Arguments, context: ActionContext)
     raise failure
 
 
-async def _answered(request: Request, context: ActionContext) -> tuple[JsonObject, str]:
-    """Send the request within the time there is, and return the completion and how it ended."""
-    limit_s = min(context.remaining_s(), float(request.connection.get("request_timeout_s", 300)))
+async def _answered(request: Request, context: ActionContext) -> tuple[JsonObject, str, int]:
+    """Send the request within the time there is; return the completion, how it ended, and its milliseconds."""
+    started = time.monotonic()
     try:
+        async with asyncio.timeout(context.remaining_s()):
+            await _litellm.loaded()  # seconds of CPU the first time, which are not the request's
+        limit_s = min(context.remaining_s(), float(request.connection.get("request_timeout_s", 300)))
+        started = time.monotonic()
         async with asyncio.timeout(limit_s):
-            await _litellm.loaded()
             request.refit()
             response = await request.answer(context)
     except TimeoutError:
@@ -77,7 +78,7 @@ async def _answered(request: Request, context: ActionContext) -> tuple[JsonObjec
     output, outcome = output_of(response, request.call)
     if fault := mismatch(output, request.given.get("response_format")):
         raise request.call.fail(Kind.SCHEMA_MISMATCH, status=request.exchange.status, detail=fault)
-    return output, outcome
+    return output, outcome, round((time.monotonic() - started) * 1000)
 
 
 def _spent(request: Request) -> JsonObject:

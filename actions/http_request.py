@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
@@ -86,8 +87,9 @@ async def _answered(arguments: Arguments, account: Account, request: Request, co
         context.log("answered", status=response.status, bytes=len(response.body))
         return response
     error = refusal(response)
-    shown = response.body[: 4 * LONGEST_SHOWN].decode("utf-8", "replace")[:LONGEST_SHOWN]
-    error.details |= {"status": response.status, "body": shown}
+    whole = response.body.decode("utf-8", "replace")
+    shown = await asyncio.to_thread(context.mask, whole)  # first, so that the cut leaves no part of a secret
+    error.details |= {"status": response.status, "body": shown[:LONGEST_SHOWN]}
     raise error
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import BaseModel, ConfigDict, Field
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
-from weft.sdk import ActionContext, ActionError, Json, JsonObject, Problem, Where
+from weft.sdk import ActionContext, ActionError, Json, JsonObject, Problem
 
+from ._json_schema import faults, problems
 from ._json_text import NotJson, Reader
 
 MOST_BEGINNINGS: Final = 200  #: brackets that are tried in a text around JSON
-MOST_TOLD: Final = 10  #: of the faults that a schema finds
 _BRACKET = re.compile(r"[{\[]")
 _BRACKETS = re.compile(r"[{\[\s]+")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([A-Za-z0-9+-]*)[ \t]*")
@@ -45,8 +40,8 @@ def parse_json(arguments: Arguments, context: ActionContext) -> Json:
         found = _inside(arguments.text, reader) if arguments.inside else [reader.whole(arguments.text)]
     except NotJson as error:
         raise _not_json(error) from None
-    faults = [_faults(value, arguments.schema_) for value in found]
-    fitting = [value for value, told in zip(found, faults, strict=True) if not told]
+    told = [faults(value, arguments.schema_) for value in found]
+    fitting = [value for value, wrong in zip(found, told, strict=True) if not wrong]
     if len(fitting) == 1:
         return fitting[0]
     if not found:
@@ -63,7 +58,7 @@ def parse_json(arguments: Arguments, context: ActionContext) -> Json:
             effect="none",
             remedy="Give a schema that only one of them fits, or ask for one value only.",
         )
-    raise _mismatch(faults[0])
+    raise _mismatch(told[0])
 
 
 def _not_json(error: NotJson) -> ActionError:
@@ -135,37 +130,14 @@ def _in_prose(text: str, reader: Reader) -> Iterator[Json]:
 # -- schema
 
 
-def _faults(value: Json, schema: JsonObject | None) -> list[str]:
-    """Return what the schema finds wrong: places and rules, never the values."""
-    if schema is None:
-        return []
-    validator: Any = Draft202012Validator(schema, registry=Registry())  # an empty registry: nothing is ever fetched
-    try:
-        return [_told(error) for error, _ in zip(validator.iter_errors(value), range(MOST_TOLD), strict=False)]
-    except Unresolvable:
-        raise ActionError(
-            "The schema refers to something outside itself.",
-            kind="invalid_schema",
-            effect="none",
-            remedy="Write the schema itself.",
-        ) from None
-
-
-def _told(error: Any) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    rule = json.dumps(error.validator_value, ensure_ascii=False)
-    rule = rule if len(rule) <= 200 else "…"
-    return f"{place or 'the value'} breaks {error.validator}: {rule}"
-
-
-def _mismatch(faults: list[str]) -> ActionError:
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+def _mismatch(wrong: list[str]) -> ActionError:
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     return ActionError(
-        f"The value does not fit the schema: {faults[0]}{more}.",
+        f"The value does not fit the schema: {wrong[0]}{more}.",
         kind="schema_mismatch",
         effect="none",
         remedy="Ask for the missing or other values, or correct the schema.",
-        details={"problems": list[Json](faults)},
+        details={"problems": list[Json](wrong)},
     )
 
 
@@ -173,29 +145,4 @@ def check(arguments: Mapping[str, Json]) -> Iterable[Problem]:
     """Yield what is wrong with the schema."""
     schema = arguments.get("schema")
     if isinstance(schema, dict):
-        yield from _schema_problems(schema)
-
-
-def _schema_problems(schema: JsonObject) -> Iterator[Problem]:
-    where = Where(field="schema")
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        message = f"This is no JSON Schema (draft 2020-12): {place.lstrip('.') or 'it'} breaks {error.validator}."
-        yield Problem("invalid_schema", message, "Correct the schema.", where)
-        return
-    for reference in _references(schema):
-        if not reference.startswith("#"):
-            message = "The schema refers to something outside itself."
-            yield Problem("invalid_schema", message, "Write the schema itself.", where)
-
-
-def _references(schema: Json) -> Iterator[str]:
-    if isinstance(schema, dict):
-        yield from (value for key in ("$ref", "$dynamicRef") if isinstance(value := schema.get(key), str))
-        for value in schema.values():
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _references(value)
+        yield from problems(schema)

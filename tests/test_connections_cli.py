@@ -129,6 +129,32 @@ def test_a_secret_is_no_argument():
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        json.dumps({"X-Api-Key": CANARY}),
+        json.dumps({"Authorization": CANARY}),
+        '{"X-Mine": "Key sk-proj-a1B2a1B2a1B2a1B2a1B2a1B2"}',
+    ],
+)
+def test_a_secret_is_not_kept_in_a_field_that_is_shown(headers):
+    """A header that is named like a credential or looks like one is refused, and not repeated."""
+    told = weft("add", "api", "--type", "http", "--field", f"headers={headers}")
+
+    assert told.error.problem.code == "open_secret"
+    assert "a1B2" not in told.all
+    assert "connections types http" in told.error.problem.remedy
+    assert weft("add", "api", "--type", "http", "--field", 'headers={"X-Max-Tokens": "task-force"}').code == 0
+
+
+def test_credentials_that_are_announced_must_be_there():
+    """`auth: bearer` without a token is no connection, without a terminal too."""
+    error = weft("add", "api", "--type", "http", "--field", "auth=bearer").error
+
+    assert error.problem.code == "missing_secret"
+    assert "--secret-stdin token" in error.problem.remedy
+
+
+@pytest.mark.parametrize(
     ("words", "part"),
     [
         (("--type", "smpt"), "'smtp'"),
@@ -262,12 +288,12 @@ def answered(monkeypatch, *words, answers):
 
 def test_a_person_is_asked_for_what_is_needed(monkeypatch):
     """Type, then fields; a wrong answer is told and asked again, an empty one takes what is shown."""
-    answers = ["post", "", "mail.example.com", "many", "2525", "robot", CANARY, "n"]
+    answers = ["post", "", "mail.example.com", "many", "2525", "", "robot", CANARY, "n"]
     told = answered(monkeypatch, "add", "office", answers=answers)
 
     assert "'host' (Host) is required" in told.all
     assert "'port' must be an integer" in told.all
-    assert "Set more (mode, hosts)?" in told.out
+    assert "Set more (hosts)?" in told.out
     shown = weft("show", "office", "--json").json
     assert shown["settings"] == {"host": "mail.example.com", "port": 2525, "user": "robot", "mode": "safe"}
     assert shown["secrets"] == ["password"]
@@ -275,8 +301,8 @@ def test_a_person_is_asked_for_what_is_needed(monkeypatch):
 
 def test_what_was_kept_is_shown_in_brackets_and_stays(monkeypatch):
     """An empty line leaves it as it is, a secret too; what only an answer makes possible is asked for after it."""
-    answered(monkeypatch, "add", "office", answers=["post", "one.example.com", "", "", CANARY, "n"])
-    again = ["", "25", "", "", "y", "fast", "3", "a, b"]
+    answered(monkeypatch, "add", "office", answers=["post", "one.example.com", "", "", "", CANARY, "n"])
+    again = ["", "25", "fast", "", "", "3", "y", "a, b"]
     told = answered(monkeypatch, "add", "office", "--replace", answers=again)
 
     assert "Host [one.example.com]" in told.out
@@ -284,6 +310,18 @@ def test_what_was_kept_is_shown_in_brackets_and_stays(monkeypatch):
     shown = weft("show", "office", "--json").json
     assert shown["settings"] == {"host": "one.example.com", "port": 25, "mode": "fast", "hosts": ["a", "b"], "speed": 3}
     assert shown["secrets"] == ["password"]
+
+
+def test_the_kind_of_credentials_is_asked_for_and_then_they(monkeypatch):
+    """What decides over other fields is asked for; the one secret that it brings cannot be left out."""
+    answers = ["https://api.example.com", "bearer", "", CANARY, "", "", "", "", "n"]
+    told = answered(monkeypatch, "add", "api", "--type", "http", answers=answers)
+
+    assert "'token' (Token) is required" in told.all
+    assert weft("show", "api", "--json").json["secrets"] == ["token"]
+    words = ("--type", "http", "--field", "auth=bearer")
+    assert answered(monkeypatch, "add", "other", *words, answers=[CANARY]).code == 0
+    assert weft("show", "other", "--json").json["secrets"] == ["token"]
 
 
 def test_only_what_is_missing_is_asked_for_beside_options(monkeypatch):

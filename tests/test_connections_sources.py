@@ -283,6 +283,19 @@ def test_a_connection_is_found_by_its_name_alone(tmp_path):
         several.named("nobody", ["models"])
 
 
+async def test_a_variable_that_the_file_refers_to_makes_no_connection_of_its_own(core_registry, tmp_path):
+    """The file's connection keeps its further fields, though its variable fits the name; others still make theirs."""
+    path = tmp_path / "connections.yaml"
+    path.write_text("slack-app: {type: slack, token: {env: SLACK_APP_TOKEN}, channel: C0123456789}\n")
+    environ = {"SLACK_APP_TOKEN": "token-of-app", "SLACK_APP_CHANNEL": "C9", "OTHER_APP_TOKEN": "token-of-other"}
+    async with Runtime(tmp_path / "home", core_registry, connections_file=path, environ=environ) as runtime:
+        app = await runtime.connections.get("slack-app", "slack")
+        other = await runtime.connections.get("other-app", "slack")
+
+    assert (app.secret("token").reveal(), app.get("channel")) == ("token-of-app", "C0123456789")
+    assert other.secret("token").reveal() == "token-of-other"
+
+
 async def test_a_connection_of_a_type_that_no_pack_brings_is_told(tmp_path):
     """The store outlives a pack; what it keeps says what is missing."""
     store, kept = stored(tmp_path)

@@ -94,6 +94,25 @@ def test_validation_looks_at_the_connections_of_the_environment():
     assert "back-door" not in weft(validate).stdout
 
 
+def test_entries_that_no_workflow_uses_are_told():
+    """Misspelt names are told with the nearest, and values of another type; names in expressions alone are uses."""
+    Path("workflows/told.yaml").write_text(WORKFLOW.replace("who: nobody, ", ""))
+    Path("environments.yaml").write_text(
+        "prod:\n"
+        "  connections:\n    dor: front-door\n    door: front-door\n"
+        "  variables:\n    who: everybody\n    cuont: 2\n    count: many\n"
+    )
+    result = weft(validate, "told", "--env", "prod", "--json")
+    told = json.loads(result.stdout)["documents"][-1]
+    found = [(each["code"], each["where"]["line"]) for each in told["problems"]]
+
+    assert (result.return_value, told["kind"], told["valid"]) == (0, "environments", True)
+    assert found == [("unused_connection", 3), ("unused_variable", 7), ("variable_type", 8)]
+    assert "'door'" in told["problems"][0]["remedy"]
+    assert "'count'" in told["problems"][1]["remedy"]
+    assert "is a text here, but a number in workflows/told.yaml" in told["problems"][2]["message"]
+
+
 def test_every_step_of_a_workflow_is_in_the_environment():
     """Groups, error steps, `finally`, `on_failure`, chains of providers and webhooks."""
     text = """

@@ -7,14 +7,16 @@ import copy
 import html
 import json
 import pickle
+import re
 import urllib.parse
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
-from weft.redaction import MASK, PATTERNS, SHORTEST_SEARCHED, Pieces, Redactor, Secret
+from weft.redaction import MASK, PATTERNS, SHORTEST_SEARCHED, Pieces, Redactor, Secret, forms
 
 CANARIES = [
     json.loads(line)["value"]
@@ -79,6 +81,65 @@ def test_every_form_of_a_secret_is_masked(value, encoding):
 def test_no_secret_stays_in_a_text(value, before, after):
     """Whatever stands around a secret, its value is gone afterwards."""
     assert value not in Redactor([Secret(value)]).text(before + value + after) or value in MASK * 9
+
+
+NASTY = 'p@ss/w:rd&x y"q‹é=Zz12'
+APOSTROPHE = 'it\'s<a>`b`=c&d~e/"f" g'
+
+
+def _escapes(value, characters):
+    """Return `value` in JSON with these characters as escapes: what Go, Rails, Jinja and .NET do."""
+    text = json.dumps(value, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022" if '"' in characters else '\\"')
+    return "".join(f"\\u{ord(sign):04x}" if sign in characters.replace('"', "") else sign for sign in text)
+
+
+def _double(value):
+    return urllib.parse.quote(urllib.parse.quote(value, safe=""), safe="")
+
+
+SPELLINGS = {
+    "yarl query": lambda value: str(URL("https://h/").with_query({"k": value})).partition("k=")[2],
+    "yarl query, added": lambda value: str(URL("https://h/?a=1").extend_query([("k", value)])).partition("k=")[2],
+    "yarl path": lambda value: str(URL("https://h/") / value).partition("h/")[2],
+    "yarl password": lambda value: str(URL("https://h/").with_user("u").with_password(value)).partition("u:")[2][:-3],
+    "yarl whole": lambda value: str(URL("https://h/?k=" + value)).partition("k=")[2],
+    "encodeURIComponent": lambda value: urllib.parse.quote(value, safe="!~*'()"),
+    "encodeURI": lambda value: urllib.parse.quote(value, safe="!~*'();,/?:@&=+$#"),
+    "URLSearchParams": lambda value: urllib.parse.quote_plus(value, safe="*").replace("~", "%7E"),
+    "twice": _double,
+    "twice in lower case": lambda value: re.sub(r"%25[0-9A-F]{2}", lambda found: found[0].lower(), _double(value)),
+    "form in a query": lambda value: urllib.parse.quote(urllib.parse.urlencode({"": value})[1:], safe=""),
+    "json of Go": lambda value: _escapes(value, "&<>"),
+    "json of Go, of HTML": lambda value: _escapes(html.escape(value), "&<>"),
+    "json of Go, in ASCII": lambda value: _escapes(value, "&<>‹é"),
+    "json of Jinja": lambda value: _escapes(value, "&<>'"),
+    "json of .NET": lambda value: re.sub(
+        r"\\u[0-9a-f]{4}", lambda found: f"\\u{found[0][2:].upper()}", _escapes(value, "&<>'\"+`‹é")
+    ),
+    "json of Go in JSON": lambda value: json.dumps(_escapes(value, "&<>"))[1:-1],
+    "html text": lambda value: html.escape(value, quote=False),
+    "html, only double quotes": lambda value: html.escape(value, quote=False).replace('"', "&quot;"),
+    "html of mustache": lambda value: (
+        html.escape(value)
+        .replace("&#x27;", "&#39;")
+        .replace("/", "&#x2F;")
+        .replace("=", "&#x3D;")
+        .replace("`", "&#x60;")
+    ),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("value", [NASTY, APOSTROPHE], ids=["nasty", "apostrophe"])
+def test_what_other_programs_make_of_a_secret_is_masked(value, spelling):
+    """URLs as clients and browsers write them, JSON as servers write it, and HTML of templates hide no secret."""
+    assert Redactor([Secret(value)]).text(f"<{SPELLINGS[spelling](value)}>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize("value", [*LONG, NASTY, APOSTROPHE], ids=lambda value: value[:10])
+def test_a_secret_has_a_bounded_number_of_forms(value):
+    """Every text is searched for each of them."""
+    assert len(forms(value)) <= 1_200
 
 
 def test_values_are_cleaned_in_depth():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import multiprocessing
 import os
@@ -111,14 +112,22 @@ def test_a_key_that_others_may_read_is_refused(tmp_path, store):
 
 
 @pytest.mark.parametrize(
-    "key", ["short", base64.b64encode(b"x" * 31).decode(), "é" * 44, base64.b64encode(b"x" * 64).decode()]
+    "key", [",", "short", base64.b64encode(b"x" * 31).decode(), "é" * 44, base64.b64encode(b"x" * 64).decode()]
 )
 def test_what_is_no_key_is_refused_and_not_shown(tmp_path, key):
     """A key is 32 bytes in base64; a bad one is not repeated."""
     problem = raised(ConnectionUnusable, store_of(tmp_path, WEFT_KEY=key).write, "a", "smtp", {}, {})
 
     assert problem.code == "bad_key"
-    assert key not in problem.message
+    assert len(key) == 1 or key not in problem.message
+
+
+def test_an_empty_key_file_is_no_key(tmp_path):
+    """It is told as one that holds none, and left as it is."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "store.key").touch(0o600)
+
+    assert raised(ConnectionUnusable, store_of(tmp_path).write, "a", "smtp", {}, {}).code == "bad_key"
 
 
 def test_a_key_that_does_not_fit_is_told_by_ids(tmp_path):
@@ -162,8 +171,37 @@ def test_what_is_changed_without_the_key_is_not_opened(store, change):
     store.write("b", "smtp", {"host": "mail.example.com"}, {"password": Secret("another-secret")})
     rows(store, change)
 
-    assert raised(InvalidConnections, store.opened, "mail").code == "changed_connection"
+    problem = raised(InvalidConnections, store.opened, "mail")
+    assert problem.code == "changed_connection"
     assert store.opened("b")
+    raised(InvalidConnections, store.rotate_key)
+    assert problem.remedy.endswith(": weft connections remove mail")
+    store.remove("mail")
+    store.rotate_key()
+    store.write("mail", "smtp", {}, {"password": Secret(CANARY)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE weft_connections SET settings = '[]'",
+        "UPDATE weft_connections SET settings = '7'",
+        "UPDATE weft_connections SET secrets = '[\"password\"]'",
+        "UPDATE weft_connections SET secrets = 'null'",
+        "UPDATE weft_connections SET type = x'00'",
+        "UPDATE weft_connections SET changed_at = 'once'",
+        "UPDATE weft_store SET id = '../../../x'",
+        "UPDATE weft_store SET id = x'00'",
+        "UPDATE weft_store SET key_id = x'00'",
+        "UPDATE weft_store SET key_check = x'00'",
+    ],
+)
+def test_values_of_another_shape_are_damage(store, change):
+    """Whatever was written into the file is told as damage; an id never leads to a file elsewhere."""
+    rows(store, change)
+
+    for call in (store.entries, lambda: store.opened("mail"), store.rotate_key):
+        assert raised(InvalidConnections, call).code == "damaged_store"
 
 
 def test_the_key_check_value_is_checked(store):
@@ -209,6 +247,24 @@ def test_a_rotation_that_is_cut_off_loses_nothing(tmp_path, store, monkeypatch, 
     store.rotate_key()
     assert store.opened("mail")[1] == {"password": Secret(CANARY)}
     assert len((tmp_path / "keys" / "store.key").read_text().split()) == 1
+
+
+def test_a_rotation_between_the_halves_of_another_keeps_its_key(tmp_path, store, monkeypatch):
+    """The old key is taken out only when the store still uses the key of this rotation."""
+    usual, others = Store._changing, []
+
+    @contextlib.contextmanager
+    def interrupted(self):
+        with usual(self) as held:
+            yield held
+        if self is store and not others:
+            others.append(store_of(tmp_path).rotate_key())
+
+    monkeypatch.setattr(Store, "_changing", interrupted)
+    _, ours, _ = store.rotate_key()
+
+    assert others[0][0] == ours
+    assert store_of(tmp_path).opened("mail")[1] == {"password": Secret(CANARY)}
 
 
 def test_a_key_from_the_variable_is_rotated_by_putting_a_new_one_first(tmp_path):
@@ -333,6 +389,22 @@ def test_a_store_that_appears_meanwhile_is_taken(tmp_path, monkeypatch, moment):
     assert opened == {"a": "secret-of-a", "b": "secret-of-b"}
     assert list(ours.file.parent.iterdir()) == [ours.file]
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["store.key"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """Temporary files of an hour ago go with the next write; newer ones may be somebody's, others are not ours."""
+    keys, home = tmp_path / "keys", tmp_path / "home"
+    old = [keys / ".store.key-a", home / ".connections.db-a", home / ".connections.db-a-journal"]
+    kept = [keys / ".store.key-b", home / ".connections.db-b", home / "other", keys / "other"]
+    for file in old + kept:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        if file in old or file.name == "other":
+            os.utime(file, (0, 0))
+    store_of(tmp_path).write("mail", "smtp", {}, {"password": Secret(CANARY)})
+
+    assert [file for file in old if file.exists()] == []
+    assert [file for file in kept if not file.exists()] == []
 
 
 def test_a_failed_write_changes_nothing(store, monkeypatch):

@@ -64,35 +64,72 @@ def _base64_forms(data: bytes) -> Iterable[str]:
         yield core.replace("+", "-").replace("/", "_")
 
 
+_KEPT_IN_URLS = (  # characters that are not escaped, and whether a blank is `+`
+    ("", False),
+    ("/", False),
+    ("/", True),
+    ("", True),
+    ("?/:@!$'()*,", True),  # yarl, a part of a query
+    ("?/:@!$'()*,&;=+", True),  # yarl, a query that is given whole
+    ("!$&'()*+,/:;=@", False),  # yarl, a path
+    ("!$&'()*+,;=", False),  # yarl, a name or a password
+    ("!*'()", False),  # encodeURIComponent
+    ("!*'();,/?:@&=+$#", False),  # encodeURI
+)
+_ESCAPED_IN_JSON = ("&<>", "&<>'", "&<>'\"+`")
+"""What is written as `\\u0026` although it need not be: by Go and Rails, by Jinja, by .NET."""
+
+
 def _quoted(text: str) -> Iterable[str]:
     """Yield a text as it stands between quotes in JSON and in Python, whatever else stands there."""
     escaped = json.dumps(text)[1:-1]
     yield escaped
-    yield re.sub(r"\\u[0-9a-f]{4}", lambda found: f"\\u{found[0][2:].upper()}", escaped)
+    yield _upper(escaped)
     yield escaped.replace("/", "\\/")  # as PHP writes it
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     yield repr(text)[1:-1]
     yield repr(text + "'\"")[1:-4]  # beside quotes of both kinds, where its own need a backslash
 
 
+def _careful_json(text: str) -> Iterable[str]:
+    """Yield a text as writers of JSON have it that escape what HTML could understand."""
+    for spelling in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        for characters in _ESCAPED_IN_JSON:
+            yield (written := _as_escapes(spelling, characters))
+            yield _upper(written)
+
+
+def _upper(text: str) -> str:
+    return re.sub(r"\\u[0-9a-f]{4}", lambda found: f"\\u{found[0][2:].upper()}", text)
+
+
+def _as_escapes(text: str, characters: str) -> str:
+    if '"' in characters:
+        text = text.replace('\\"', "\\u0022")
+    return re.sub(f"[{characters.replace(chr(34), '')}]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _url_forms(value: str) -> Iterable[str]:
-    """Yield a text as a part of a URL has it, hexadecimal digits in either case."""
-    quoted = (
-        urllib.parse.quote(value, safe="", errors="replace"),
-        urllib.parse.quote(value, errors="replace"),
-        urllib.parse.quote_plus(value, errors="replace"),
-    )
+    """Yield a text as a part of a URL has it, once and twice escaped, hexadecimal digits in either case."""
+    quoted = {
+        (urllib.parse.quote_plus if plus else urllib.parse.quote)(value, safe=safe, errors="replace")
+        for safe, plus in _KEPT_IN_URLS
+    }
+    quoted.add(urllib.parse.quote_plus(value, safe="*", errors="replace").replace("~", "%7E"))  # URLSearchParams
+    quoted |= {urllib.parse.quote(text, safe="") for text in quoted} | {text.replace("%", "%25") for text in quoted}
     for text in quoted:
         yield text
-        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text)
+        yield re.sub("%(?:25)?[0-9A-F]{2}", lambda found: found[0].lower(), text)
 
 
 def _html_forms(value: str) -> Iterable[str]:
-    """Yield a text as HTML has it; quotes have several names."""
-    yield (bare := html.escape(value, quote=False))
-    for double in ("&quot;", "&#34;"):
-        for single in ("&#x27;", "&#39;", "&#039;", "&apos;"):
+    """Yield a text as HTML has it; quotes have several names, and need none in a text or beside the other kind."""
+    bare = html.escape(value, quote=False)
+    for double in ('"', "&quot;", "&#34;"):
+        for single in ("'", "&#x27;", "&#39;", "&#039;", "&apos;"):
             yield bare.replace('"', double).replace("'", single)
+    mustache = html.escape(value, quote=False).replace('"', "&quot;").replace("'", "&#39;")
+    yield mustache.replace("/", "&#x2F;").replace("`", "&#x60;").replace("=", "&#x3D;")
 
 
 def forms(value: str) -> set[str]:
@@ -106,6 +143,11 @@ def forms(value: str) -> set[str]:
         *_quoted(value),
         *_url_forms(value),
         *_html_forms(value),
+        *(
+            written
+            for text in (value, html.escape(value), html.escape(value, quote=False))
+            for written in _careful_json(text)
+        ),
         data.hex(),
         data.hex().upper(),
         repr(data)[2:-1],

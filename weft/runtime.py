@@ -105,9 +105,11 @@ class Runtime:
         for key in (environ.get("WEFT_KEY") or "").split(","):
             self.redactor.add(Secret(key.strip()))
         types = {kind.id: kind for kind in registry.connection_types()}
-        sources: list[ConnectionSource] = [Environment(types, environ, self.catalogue)]
-        if connections_file is not None:
-            sources.append(File(connections_file, types, environ, self.catalogue))
+        file = None if connections_file is None else File(connections_file, types, environ, self.catalogue)
+        taken = frozenset[str]() if file is None else file.variables
+        sources: list[ConnectionSource] = [Environment(types, environ, self.catalogue, taken)]
+        if file is not None:
+            sources.append(file)
         if secrets_directory is not None:
             sources.append(Directory(secrets_directory, types, self.catalogue))
         sources += [Stored(self.store, types, self.catalogue), self._built_in()]
@@ -367,8 +369,13 @@ def environments(home: Path) -> list[str]:
     Raises:
         InvalidConnections: The file that holds them has faults.
     """
-    file = next((file for file in _environment_files(home) if file.is_file()), None)
+    file = environments_file(home)
     return [] if file is None else list(read_environments(source.read_file(file)))
+
+
+def environments_file(home: Path) -> Path | None:
+    """Return the file that holds the environments, None when there is none."""
+    return next((file for file in _environment_files(home) if file.is_file()), None)
 
 
 def _environment_files(home: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from weft.catalogue.fit import Fit, Together, unfit
 from weft.sdk import Json, Known
 
 chat = importlib.import_module("weft_core.actions.generate_chat_completion")
@@ -76,7 +77,11 @@ def test_the_message_helps() -> None:
         (PUBLIC, {"model": "gpt-4o-minni"}, True),
         (PUBLIC, {"model": "gpt-4o-mini"}, False),
         (PUBLIC, {"model": "gpt-4o", "fallbacks": ["gpt-4o-minni"]}, True),
-        (PUBLIC, {"model": "smollm2", "api_base": "http://localhost:8000/v1"}, False),
+        (
+            {**PUBLIC, "allowed_hosts": ["localhost"]},
+            {"model": "smollm2", "api_base": "http://localhost:8000/v1"},
+            False,
+        ),
         ({**PUBLIC, "api_base": "http://localhost:8000/v1"}, {"model": "smollm2"}, False),
         ({"provider": "ollama"}, {"provider": "ollama", "model": "llama3"}, False),
         ({"provider": "hosted_vllm"}, {"provider": "hosted_vllm", "model": "mine"}, False),
@@ -94,3 +99,41 @@ def test_the_nearest_model_is_named() -> None:
     known = Known(settings=lambda provider: PUBLIC)
     [problem] = chat.check({"provider": "openai", "model": "gpt-4o-minni"}, known)
     assert "'gpt-4o-mini'" in problem.remedy
+
+
+OWN = {**PUBLIC, "api_base": "http://localhost:8000/v1"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "problems"),
+    [
+        (PUBLIC, {"api_base": "https://elsewhere.example/v1"}, ["error api_base: host_not_allowed"]),
+        (PUBLIC, {"api_base": "https://api.openai.com/v2"}, []),
+        (OWN, {"api_base": "http://localhost:8000/v2"}, []),
+        (OWN, {"api_base": "http://localhost:9000/v1"}, ["error api_base: host_not_allowed"]),
+        ({**OWN, "allowed_hosts": ["localhost"]}, {"api_base": "http://localhost:9000/v1"}, []),
+        ({}, {"api_base": "https://elsewhere.example/v1"}, []),
+        (PUBLIC, {"api_base": "ftp://elsewhere.example"}, ["error api_base: bad_api_base"]),
+        (PUBLIC, {"api_version": "2025-01-01"}, ["warning api_version: useless_api_version"]),
+        ({}, {"provider": "azure", "api_version": "2025-01-01"}, []),
+        (PUBLIC, {"stop": "a,b,c,d"}, []),
+        (PUBLIC, {"stop": "a,b,c,d,e"}, ["warning stop: too_many_stops"]),
+        ({}, {"provider": "azure", "stop": "a,b,c,d,e"}, ["warning stop: too_many_stops"]),
+        (OWN, {"stop": "a,b,c,d,e"}, []),
+        (PUBLIC, {"fallbacks": [{"openai/*": ["gpt-4o-mini"]}, {"*": ["gpt-4o-mini"], "gpt-4o": ["gpt-4.1"]}]}, []),
+        (PUBLIC, {"fallbacks": ["gpt-4.1", {"gpt-4": ["gpt-4o-mini"]}]}, ["warning fallbacks[1]: useless_pattern"]),
+        (PUBLIC, {"model": None, "fallbacks": [{"gpt-4": ["gpt-4o-mini"]}]}, []),
+    ],
+)
+def test_what_would_fail_or_do_nothing(settings: dict[str, Json], given: dict[str, Any], problems: list[str]) -> None:
+    """An address that the connection does not allow, and what has no effect with this provider or model."""
+    assert found(settings, **given) == problems
+
+
+def test_what_is_taken_only_beside_something_unfit() -> None:
+    """It is told together with the other one, in the order given; beside a fit one it is taken."""
+    beside = Together("seed", frozenset({"any"}), "response_format", frozenset({"text", "json_object"}), "taken")
+    fit = Fit({"seed": {"any": "refused"}, "response_format": {"json_object": "refused"}}, (beside,))
+    given: dict[str, Json] = {"seed": 1, "top_p": 1, "response_format": {"type": "json_object"}}
+    assert [each.parameter for each in unfit(fit, "p", "m", given)] == ["seed", "response_format"]
+    assert unfit(fit, "p", "m", {**given, "response_format": {"type": "text"}}) == ()

@@ -368,6 +368,13 @@ def test_no_keyword_of_litellm_is_open() -> None:
     assert open_ == set()
 
 
+def test_no_word_of_litellm_is_missing() -> None:
+    """What the installed LiteLLM takes for orders to itself is refused before a run; other versions have fewer."""
+    words = importlib.import_module("weft_core.actions._litellm_words").WORDS
+    litellm = importlib.import_module("weft_core.actions._litellm").load()
+    assert set(litellm.types.utils.all_litellm_params) - words == set()
+
+
 async def test_more_than_four_stops_are_sent(model_server: ModelServer) -> None:
     """A list of stops is never cut; whether it is too long is for the server to say."""
     await complete(connection(model_server), stop="a,b,c,d,e")
@@ -618,6 +625,39 @@ async def test_a_server_that_does_not_stream(model_server: ModelServer) -> None:
     assert output["choices"][0]["message"]["content"].startswith("The current weather")
 
 
+async def test_an_answer_that_litellm_stumbles_over(model_server: ModelServer) -> None:
+    """An answer of groq without a tier is a completion all the same."""
+    answer = Ok().openai({"model": "m"})
+    del answer["service_tier"]
+    model_server.script(Status(200, answer))
+    for watched in (False, True):
+        output = await complete(connection(model_server, "groq"), facts={"watched": watched})
+        assert output["choices"][0]["message"]["content"] == Ok().text
+        assert output["usage"]["total_tokens"] == 33
+
+
+@pytest.mark.parametrize("name", ["id", "model", "system_fingerprint", "service_tier"])
+async def test_an_answer_with_a_member_of_another_type(model_server: ModelServer, name: str) -> None:
+    """It is no completion, and its tokens are on record all the same."""
+    model_server.script(Status(200, {**Ok().openai({"model": "m"}), name: 5}))
+    error = await failure(connection(model_server))
+    assert (error.kind, error.status, error.details["max_tries"]) == ("bad_response", 200, 2)
+    assert error.details["usage"]["total_tokens"] == 33
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["whole", "stream"])
+async def test_counts_that_cannot_be(model_server: ModelServer, watched: bool) -> None:
+    """A negative count is left out, and then nothing is said of all tokens."""
+    details = {"cached_tokens": -1, "audio_tokens": 0}
+    counts = {"prompt_tokens": -3, "completion_tokens": 5, "total_tokens": 2, "prompt_tokens_details": details}
+    model_server.script(Ok(usage=counts))
+    output = await complete(connection(model_server), facts={"watched": watched})
+    assert output["usage"].items() >= {"completion_tokens": 5, "total_tokens": 2}.items()
+    assert "prompt_tokens" not in output["usage"]
+    assert output["usage"]["prompt_tokens_details"] == {"audio_tokens": 0}
+    assert output["weft"]["tokens"] == "unknown"
+
+
 # Failures
 
 
@@ -764,6 +804,23 @@ async def test_the_connections_time_limit_holds(model_server: ModelServer) -> No
     assert error.kind == "timeout"
 
 
+async def test_the_import_is_not_the_requests_time(model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM's import counts against the step's time alone, and not as the time that the answer took."""
+    litellm = importlib.import_module("weft_core.actions._litellm")
+    load = litellm.loaded
+
+    async def slowly() -> Any:  # in place of an import, which is slow once in a process
+        await asyncio.sleep(0.8)
+        return await load()
+
+    await complete(connection(model_server))
+    monkeypatch.setattr(litellm, "loaded", slowly)
+    output = await complete(connection(model_server, request_timeout_s=0.5))
+    assert output["weft"]["attempts"][0]["ms"] < 500
+    error = await failure(connection(model_server), seconds=0.3)
+    assert (error.kind, len(model_server.requests)) == ("timeout", 2)
+
+
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "azure", "hosted_vllm"])
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 async def test_a_huge_answer_is_not_read(model_server: ModelServer, provider: str, kind: str) -> None:
@@ -785,8 +842,9 @@ async def test_a_packed_answer_is_not_unpacked(model_server: ModelServer) -> Non
 @pytest.mark.parametrize(
     ("events", "kind", "status"),
     [
-        ([{"error": {"code": 502, "message": "upstream"}}], "server_error", 502),
+        ([{"error": {"code": 502, "message": "upstream"}}], "server_error", 200),
         ([{"error": {"code": "rate_limit_exceeded", "message": "slow down"}}], "rate_limited", 200),
+        ([{"error": {"type": "server_error", "message": "o"}}], "server_error", 200),
         (["not json"], "bad_response", 200),
         ([], "bad_response", 200),
         (["[DONE]"], "bad_response", 200),
@@ -798,7 +856,7 @@ async def test_a_stream_that_breaks(model_server: ModelServer, events: list[Any]
     start = [{**begun, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}}]}]
     model_server.script(Events([*(start if events != ["[DONE]"] else []), *events]))
     error = await failure(connection(model_server), facts={"watched": True})
-    assert (error.kind, error.status) == (kind, status)
+    assert (error.kind, error.status, error.retryable) == (kind, status, True)
 
 
 @pytest.mark.parametrize(
@@ -810,7 +868,25 @@ async def test_a_stream_of_anthropic_that_breaks(model_server: ModelServer, last
     begun = anthropic_events(Ok().anthropic({"model": "m"}))[:5]
     model_server.script(Events([*begun, *([last] if last else [])]))
     error = await failure(connection(model_server, "anthropic"), max_tokens=5, facts={"watched": True})
-    assert (error.kind, len(model_server.requests)) == (kind, 1)
+    assert (error.kind, error.retryable, len(model_server.requests)) == (kind, True, 1)
+
+
+async def test_a_stream_that_only_its_connection_ends(model_server: ModelServer) -> None:
+    """Without length and last chunk the end of an unfinished stream is a connection that broke."""
+    begun = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    event = {**begun, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}}]}
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        writer.write(head + b"data: " + json.dumps(event).encode() + b"\n\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        error = await failure(connection(model_server, api_base=base), facts={"watched": True})
+    assert (error.kind, error.retryable, error.status) == ("connection_failed", True, 200)
 
 
 @pytest.mark.parametrize(
@@ -940,6 +1016,8 @@ async def test_nothing_is_printed(model_server: ModelServer, capfd: pytest.Captu
         ({"api_base": "https://host:99999/v1"}, ["error: api_base"]),
         ({"api_base": "https://host/v1"}, []),
         ({"additional_parameters": {"messages": []}}, ["error: additional_parameters.messages"]),
+        ({"additional_parameters": {"cache": 1, "top_k": 5}}, ["error: additional_parameters.cache"]),
+        ({"additional_parameters": {"input_cost_per_token": 0}}, ["error: additional_parameters.input_cost_per_token"]),
         ({"additional_parameters": {"temperature": 5}}, ["error: additional_parameters.temperature"]),
         ({"additional_parameters": {"stop": [1]}}, ["error: additional_parameters.stop"]),
         ({"additional_parameters": {"stop": "a,b"}}, []),
@@ -952,7 +1030,8 @@ async def test_nothing_is_printed(model_server: ModelServer, capfd: pytest.Captu
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}}, ["error: tool_choice"]),
         ({"response_format": {"type": "json_object"}}, ["warning: response_format"]),
         ({"response_format": {"type": "json_schema"}}, ["error: response_format"]),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, []),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, ["error: response_format"]),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}}, []),
         ({"tools": [TOOL], "tool_choice": "{{ x }}"}, ["error: tool_choice"]),
         ({"provider": "opnai"}, ["error: provider"]),
         ({"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "As Json."}]}, []),

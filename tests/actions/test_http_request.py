@@ -576,6 +576,44 @@ async def test_statuses_that_are_expected(server: HttpServer) -> None:
     assert (await refused(server, expect=[201])).kind == "unexpected_status"
 
 
+async def test_a_refusal_is_cut_after_its_secrets_are_masked(server: HttpServer) -> None:
+    """A secret that stands where the body is cut leaves no part of itself."""
+    where = connection(server, auth="bearer", token=KEY)
+    redactor = Redactor([Secret(KEY)])
+    for before in range(1_980, 2_001):
+        server.script([Reply(400, body=b"-" * before + KEY.encode() + b" and more")])
+        with pytest.raises(ActionError) as caught:
+            await ask(where, around={"mask": redactor.text})
+        assert KEY[:4] not in str(caught.value.details["body"])
+
+
+async def test_a_redirect_leads_to_no_host_that_is_not_allowed(server: HttpServer) -> None:
+    """A server cannot send the step on to where the connection itself may not be used."""
+    async with HttpServer() as other:
+        there = {"allowed_hosts": [f"127.0.0.1:{other.port}"]}
+        for where, kind in ((connection(server), "host_not_allowed"), (connection(server, **there), None)):
+            server.script([Reply(302, {"Location": other.url("/x")})])
+            other.script([Reply(200, json=[1])])
+            if kind is None:
+                assert (await ask(where, redirects=1))["body"] == [1]
+            else:
+                assert (await refused(where, redirects=1)).kind == kind
+                assert other.requests == []
+
+
+@pytest.mark.parametrize("target", ["javascript:x", "mailto:a@b.example", "file:///etc/passwd", "http://["])
+async def test_a_next_page_that_is_no_address(server: HttpServer, target: str) -> None:
+    """It ends the step with an error of the page."""
+    server.script([Reply(200, {"Link": f"<{target}>; rel=next"}, json=[1])])
+    if target == "http://[":  # not even a link
+        assert (await ask(server, pagination="link"))["complete"]
+    else:
+        assert (await refused(server, pagination="link")).kind == "bad_page"
+    server.script([Reply(200, json={"i": [1], "n": target})])
+    error = await refused(server, pagination="next_url", items_path="i", cursor_path="n")
+    assert error.kind == "bad_page"
+
+
 async def test_redirects(server: HttpServer) -> None:
     """Unasked they are an error that says so; asked for they are followed."""
     server.route("/old", Reply(301, {"Location": "/new"}))
@@ -752,9 +790,11 @@ async def prove(account: Connection) -> str:
 async def test_a_connection_that_works(server: HttpServer) -> None:
     """With an address that needs the credentials the test says that they are taken; it only reads."""
     Tokens(server)
+    server.route("/me", Reply(200), Reply(401))
     told = await prove(oauth(server, client_id="probe", test_url="/me"))
     assert told == f"127.0.0.1:{server.port} answered 200 to these credentials; nothing was changed."
-    assert {request.method for request in server.requests if request.path != "/token"} == {"GET"}
+    asked = [(r.method, "authorization" in r.headers) for r in server.requests if r.path != "/token"]
+    assert asked == [("GET", True), ("GET", False)]
     server.script([Reply(404)])
     assert "can be reached" in await prove(connection(server))
 
@@ -767,6 +807,8 @@ async def test_a_connection_that_works(server: HttpServer) -> None:
         ({"auth": "bearer", "token": KEY}, Reply(401), "authentication"),
         ({"auth": "bearer", "token": KEY}, Reply(500), "server_error"),
         ({"auth": "bearer", "token": KEY, "test_url": "/me"}, Reply(404), "not_found"),
+        ({"auth": "bearer", "token": KEY, "test_url": "/me"}, Reply(200), "untestable"),
+        ({"auth": "api_key", "api_key": KEY, "api_key_in": "query", "test_url": "/me"}, Reply(200), "untestable"),
         ({"auth": "bearer", "token": KEY, "test_url": "https://evil.example/"}, Reply(200), "host_not_allowed"),
         ({"auth": "bearer"}, Reply(200), "invalid_connection"),
         ({"base_url": None}, Reply(200), "untestable"),

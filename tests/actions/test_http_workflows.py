@@ -64,6 +64,18 @@ async def test_fetch_and_summarise(server: HttpServer, tmp_path: Path) -> None:
     assert "It is long." in post.messages[0].text()
 
 
+async def test_a_secret_that_a_refusal_cuts_in_two_is_on_no_record(server: HttpServer, tmp_path: Path) -> None:
+    """What is kept of a refusal's body was masked before it was cut."""
+    server.script([Reply(400, body=b"-" * 1_990 + KEY.encode())])
+    web = service(server, auth="bearer", token=KEY)
+    report = await run("fetch-and-summarise", tmp_path, {"web": web}, {"url": server.url("/page")})
+
+    assert report.state == "failed"
+    [attempt] = report.steps[0].attempts
+    assert str(attempt.details["body"]).startswith("-" * 1_990)
+    assert KEY[:6] not in report.model_dump_json()
+
+
 @pytest.mark.parametrize(
     ("answer", "state", "mails"),
     [
@@ -81,6 +93,7 @@ async def test_sort_feedback(tmp_path: Path, answer: str, state: str, mails: int
 
     assert report.state == state, report.problem
     assert len(post.messages) == mails
+    assert llm.requests[0].json["response_format"] == {"type": "json_object"}
 
 
 @pytest.mark.parametrize(

@@ -142,15 +142,18 @@ class Taking:
 
 
 def unfit(fit: Fit, provider: str, model: str, given: Mapping[str, Json]) -> tuple[Unfit, ...]:
-    """Return the given parameters that are refused or lost, in the order given; what is None counts as not given."""
-    kinds = {name: kind(name, value) for name, value in given.items() if value is not None and name in KINDS}
-    found = []
-    for name, value_kind in kinds.items():
-        verdict = fit.verdict(name, value_kind, kinds)
-        if verdict != "taken":
-            said = _Said(fit, f"{provider}'s {model!r}", name, value_kind, given[name])
-            found.append(said.unfit(kinds, verdict))
-    return tuple(found)
+    """Return the given parameters that are refused or lost, in the order given; what is None counts as not given.
+
+    Where one is taken only beside another that is itself unfit, both are told.
+    """
+    left = {name: kind(name, value) for name, value in given.items() if value is not None and name in KINDS}
+    found: dict[str, Unfit] = {}
+    while verdicts := {name: verdict for name in left if (verdict := fit.verdict(name, left[name], left)) != "taken"}:
+        for name, verdict in verdicts.items():
+            said = _Said(fit, f"{provider}'s {model!r}", name, left[name], given[name])
+            found[name] = said.unfit(left, verdict)
+        left = {name: value_kind for name, value_kind in left.items() if name not in verdicts}
+    return tuple(found[name] for name in given if name in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import click
 from weft import arguments
 from weft.catalogue import Catalogue
 from weft.cli.terminal import clean_line
-from weft.connections import fields_of, from_text, problems_of
+from weft.connections import fields_of, from_text, problems_of, without_secret
 from weft.manifest import ConnectionType, Parameter
 from weft.registry import Registry
 from weft.types import Json, JsonObject
@@ -50,20 +50,22 @@ def ask(kind: ConnectionType, known: Mapping[str, Json], catalogue: Catalogue, *
     values: JsonObject = dict(known)
     if given:
         for field in _each(kind, values, catalogue):
-            if field.required and values.get(field.name) is None:
-                values.update(_answer(field, values))
+            if _is_needed(field, kind, values, catalogue) and values.get(field.name) is None:
+                values.update(_answer(field, values, needed=True))
         return values
     later: list[Parameter] = []
     for field in _each(kind, values, catalogue):
-        if _is_first(field) and _is_visible(field, kind, values):
-            values.update(_answer(field, values))
+        if _is_visible(field, kind, values) and (_is_first(field) or _decides(field, kind)):
+            needed = _is_needed(field, kind, values, catalogue)
+            values.update(_answer(field, values, needed=needed))
         else:
             later.append(field)
     names = ", ".join(field.name for field in later if _is_visible(field, kind, values))
     if names and click.confirm(f"Set more ({names})?", default=False):
         for field in later:
             if _is_visible(field, kind, values):
-                values.update(_answer(field, values))
+                needed = _is_needed(field, kind, values, catalogue)
+                values.update(_answer(field, values, needed=needed))
     return values
 
 
@@ -80,6 +82,16 @@ def _is_first(field: Parameter) -> bool:
     return field.required or (field.default is None and not {"array", "object"} & set(field.types))
 
 
+def _decides(field: Parameter, kind: ConnectionType) -> bool:
+    """Tell the fields whose value decides which others there are: the kind of credentials."""
+    return any(each.visible_when is not None and each.visible_when.parameter == field.name for each in kind.fields)
+
+
+def _is_needed(field: Parameter, kind: ConnectionType, values: Mapping[str, Json], catalogue: Catalogue) -> bool:
+    missing = without_secret(fields_of(kind, values, catalogue), values).values()
+    return field.required or any([each.name for each in brought] == [field.name] for brought in missing)
+
+
 def _is_visible(field: Parameter, kind: ConnectionType, values: Mapping[str, Json]) -> bool:
     when = field.visible_when
     if when is None:
@@ -90,28 +102,28 @@ def _is_visible(field: Parameter, kind: ConnectionType, values: Mapping[str, Jso
     return value is not None and (when.values is None or value in when.values)
 
 
-def _answer(field: Parameter, values: Mapping[str, Json]) -> JsonObject:
+def _answer(field: Parameter, values: Mapping[str, Json], *, needed: bool) -> JsonObject:
     """Ask until the answer keeps the field's rules; an empty one leaves everything as it is."""
     known = values.get(field.name)
     click.echo(click.style(clean_line(field.description), dim=True))
     while True:
-        text = _line(field, known)
-        if not text and not (field.required and known is None):
+        text = _line(field, known, needed=needed)
+        if not text and not (needed and known is None):
             return {}
         value = from_text(field, text)
-        alone = field.model_copy(update={"requires": [], "excludes": []})
+        alone = field.model_copy(update={"requires": [], "excludes": [], "required": needed})
         problems = problems_of((alone,), {field.name: value} if text else {})
         if not problems:
             return {field.name: arguments.with_defaults([alone], {field.name: value})[field.name]}
         click.echo(click.style(f"{problems[0].message} {problems[0].remedy or ''}".rstrip(), fg="yellow"), err=True)
 
 
-def _line(field: Parameter, known: Json) -> str:
+def _line(field: Parameter, known: Json, *, needed: bool) -> str:
     label = field.title
     if field.enum:
         label += f" ({', '.join(str(value) for value in field.enum)})"
     if field.secret:
-        label += " [kept]" if known is not None else "" if field.required else " [none]"
+        label += " [kept]" if known is not None else "" if needed else " [none]"
         return str(click.prompt(label, default="", hide_input=True, show_default=False))
     shown = known if known is not None else field.default
     label += f" [{shown}]" if shown is not None else ""

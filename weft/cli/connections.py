@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -21,7 +22,18 @@ from weft.cli.problems import as_json as problem_json
 from weft.cli.problems import tell
 from weft.cli.state import State, connections_option, home_option, json_option, pack_option, pass_state
 from weft.cli.terminal import Screen, clean_line, duration, is_live, symbols, to_json
-from weft.connections import Listed, Probed, fields_of, from_text, probe, problems_of, settings_of, short_secrets
+from weft.connections import (
+    Listed,
+    Probed,
+    fields_of,
+    from_text,
+    missing_secrets,
+    open_secrets,
+    probe,
+    problems_of,
+    settings_of,
+    short_secrets,
+)
 from weft.errors import InvalidInputs, NotFound, Problem, WeftError
 from weft.manifest import ConnectionType, Parameter
 from weft.plan import ConnectionFacts
@@ -208,7 +220,9 @@ def _opened(runtime: Runtime, facts: ConnectionFacts, kind: ConnectionType) -> t
         return set(), list(error.problems)
     secrets = {name: value for name, value in connection.values.items() if isinstance(value, Secret)}
     revealed: JsonObject = {name: value.reveal() for name, value in secrets.items()}
-    return set(secrets), short_secrets(fields_of(kind, facts.settings, runtime.catalogue), revealed)
+    fields = fields_of(kind, facts.settings, runtime.catalogue)
+    clear = [replace(problem, severity="warning") for problem in open_secrets(kind, fields, facts.settings)]
+    return set(secrets), short_secrets(fields, revealed) + clear
 
 
 def _print(
@@ -375,7 +389,8 @@ def _read(
 
 def _keep(state: State, runtime: Runtime, name: str, kind: ConnectionType, values: JsonObject) -> None:
     fields = fields_of(kind, values, runtime.catalogue)
-    if problems := problems_of(fields, values):
+    problems = problems_of(fields, values) + missing_secrets(fields, values) + open_secrets(kind, fields, values)
+    if problems:
         raise InvalidInputs(problems=problems)
     secrets = {
         field.name: Secret(value)

@@ -25,11 +25,12 @@ from weft.cli.state import (
     pass_state,
 )
 from weft.cli.terminal import to_json
+from weft.connections import unfitting
 from weft.errors import InvalidDocument, NotFound, PackError, Problem, Where
-from weft.runtime import Runtime
+from weft.runtime import Runtime, environments_file
 from weft.source import Source
 
-Kind: TypeAlias = Literal["workflow", "manifest", "connection-type"]
+Kind: TypeAlias = Literal["workflow", "manifest", "connection-type", "environments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,13 @@ def command(state: State, names: tuple[str, ...], as_manifest: bool, as_json: bo
     DOCUMENT is a file, a directory of them, or a workflow's name; left out, every workflow in workflows/ is checked.
     """
     checker = Checker(state, as_manifest)
-    if state.environment or os.environ.get("WEFT_ENV"):
+    stage = state.environment or os.environ.get("WEFT_ENV")
+    if stage:
         checker.open()  # what is wrong with the environment is told once, and of no document
     files = [file for name in names for file in _within(name)] or _workspace()
     found = [checker.check(file) for file in files]
+    if stage and (file := environments_file(state.find_home())) is not None:
+        found.append(_environment(file, stage, found))
     (_print_json if as_json else _print)(found, state)
     if any(checked.missing for checked in found):
         return ExitCode.NOT_FOUND
@@ -178,6 +182,17 @@ def _within(name: str) -> list[str]:
 def _connection_type(document: Source) -> Iterable[Problem]:
     manifest.load_connection_type(document)
     return ()
+
+
+def _environment(file: Path, name: str, found: Sequence[Checked]) -> Checked:
+    """Compare an environment with the workflows of the workspace and those that were named."""
+    named = [checked.file for checked in found if checked.kind == "workflow" and not checked.missing]
+    workflows = {path.resolve(): path for path in (*documents(), *named)}
+    try:
+        problems = unfitting(source.read_file(file), name, [source.read_file(path) for path in workflows.values()])
+    except InvalidDocument:
+        problems = []  # of a document that cannot be read it is not known what it uses; it is told where it is checked
+    return Checked(file, "environments", problems)
 
 
 def _workspace() -> list[str]:

@@ -16,8 +16,18 @@ from weft.connections.base import BuiltIn, ConnectionSource
 from weft.connections.chosen import Connections, Listed
 from weft.connections.directory import Directory
 from weft.connections.environment import Environment
-from weft.connections.environments import NamedEnvironment, environment_named, read_environments
-from weft.connections.fields import checked, fields_of, from_text, problems_of, settings_of, short_secrets
+from weft.connections.environments import NamedEnvironment, environment_named, read_environments, unfitting
+from weft.connections.fields import (
+    checked,
+    fields_of,
+    from_text,
+    missing_secrets,
+    open_secrets,
+    problems_of,
+    settings_of,
+    short_secrets,
+    without_secret,
+)
 from weft.connections.file import File
 from weft.connections.keys import Keys
 from weft.connections.probing import Probed, probe
@@ -41,9 +51,13 @@ __all__ = [
     "environment_named",
     "fields_of",
     "from_text",
+    "missing_secrets",
+    "open_secrets",
     "probe",
     "problems_of",
     "read_environments",
     "settings_of",
     "short_secrets",
+    "unfitting",
+    "without_secret",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from weft.catalogue import Catalogue
 from weft.connections.fields import checked, fields_of, from_text, settings_of
@@ -13,14 +13,26 @@ from weft.types import JsonObject
 
 
 class Environment:
-    """Connections made of environment variables, by the names that their type declares: `OPENAI_API_KEY`."""
+    """Connections made of environment variables, by the names that their type declares: `OPENAI_API_KEY`.
+
+    Args:
+        types: The types of connections.
+        environ: The variables.
+        catalogue: What brings further fields; left out, there are none.
+        taken: Variables that a connections file refers to: they belong to its connections and make none of their own.
+    """
 
     def __init__(
-        self, types: Mapping[str, ConnectionType], environ: Mapping[str, str], catalogue: Catalogue | None = None
+        self,
+        types: Mapping[str, ConnectionType],
+        environ: Mapping[str, str],
+        catalogue: Catalogue | None = None,
+        taken: Collection[str] = (),
     ) -> None:
         self._types = types
         self._environ = environ
         self._catalogue = catalogue
+        self._taken = taken
 
     def known(self) -> Iterator[ConnectionFacts]:
         """Yield the connections of providers; other names cannot be told from variables that mean something else."""
@@ -49,7 +61,7 @@ class Environment:
         return checked(name, kind, values, f"the environment ({used})", catalogue=self._catalogue)
 
     def _given(self, name: str, kind: ConnectionType) -> dict[str, tuple[str, str]]:
-        """Return field → variable and its text; empty when none of the connection's own variables is set."""
+        """Return field → variable and its text; empty when no variable of its own is set, or one of them is taken."""
         found = {field: set_ for field, names in kind.environment.items() if (set_ := self._first(name, names))}
         further = kind.further_fields
         if further is not None:
@@ -58,7 +70,7 @@ class Environment:
             for field in fields_of(kind, chosen, self._catalogue):
                 if field.name not in own and (set_ := self._first(name, [f"{{NAME}}_{field.name.upper()}"])):
                     found[field.name] = set_
-        return found
+        return {} if any(key in self._taken for key, _ in found.values()) else found
 
     def _first(self, name: str, patterns: Iterable[str]) -> tuple[str, str] | None:
         names = [pattern.replace("{NAME}", variable(name)) for pattern in patterns]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from weft import source, validation, wording
-from weft.errors import InvalidConnections, NotFound, Problem
+from weft.connections.fields import is_credential
+from weft.errors import InvalidConnections, NotFound, Problem, Where
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject, Name
 from weft.workflow import ErrorSteps, OnFailure, Step, Triggers, Workflow
@@ -18,10 +19,7 @@ from weft.workflow import ErrorSteps, OnFailure, Step, Triggers, Workflow
 FILE = "environments.yaml"
 
 _NAME = re.compile(get_args(Name)[1].pattern)
-_CREDENTIAL = re.compile(
-    r"(?:^|_)(?:password|passwd|passphrase|secret|api_?key|private_?key|(?:access|auth|bearer)_?token|token)$"
-)
-"""Names of values that are credentials; `max_tokens` and `token_limit` are none."""
+_REFERENCE = re.compile(r"""\bvariables\s*(?:\.\s*(\w+)|\[\s*["']([^"']+)["'])""")
 
 
 class NamedEnvironment(BaseModel):
@@ -136,7 +134,7 @@ def _secrets(document: Source, found: Mapping[str, NamedEnvironment]) -> Iterato
     """Yield a problem for each variable that is named like a credential and has a text for a value."""
     for name, environment in found.items():
         for path, key in _texts(environment.variables, (name, "variables")):
-            if _CREDENTIAL.search(key.casefold().replace("-", "_")):
+            if is_credential(key):
                 yield Problem(
                     "secret_variable",
                     f"{key!r} looks like a secret. Variables are no place for one: runs and pages show them.",
@@ -154,3 +152,78 @@ def _texts(value: Json, path: DocumentPath) -> Iterable[tuple[DocumentPath, str]
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, (*path, index))
+
+
+def unfitting(document: Source, name: str, workflows: Sequence[Source]) -> list[Problem]:
+    """Return a warning for each entry of an environment that no workflow uses, or that is of another type there.
+
+    Args:
+        document: The environments.
+        name: Which of them; it is there and without faults.
+        workflows: The documents that may use it, as they are written: one with faults counts too.
+    """
+    here = read_environments(document)[name]
+    connections = {used for each in workflows for used in _connections(each.value)}
+    declared = [(each, _mapping(each.value, "variables")) for each in workflows]
+    variables = {key for each, given in declared for key in (*given, *_referred(each.text))}
+    problems = [
+        _unused("connection", key, connections, document.where((name, "connections", key), key=True))
+        for key in here.connections
+        if key not in connections
+    ]
+    for key, value in here.variables.items():
+        place = (name, "variables", key)
+        if key not in variables:
+            problems.append(_unused("variable", key, variables, document.where(place, key=True)))
+        for workflow, given in declared:
+            usual = given.get(key)
+            if value is not None and usual is not None and _kind(value) != _kind(usual):
+                problems.append(
+                    Problem(
+                        "variable_type",
+                        f"{key!r} is {_kind(value)} here, but {_kind(usual)} in {workflow.file}.",
+                        "Give it a value of the same type.",
+                        document.where(place),
+                        "warning",
+                    )
+                )
+    return validation.in_order(problems)
+
+
+def _unused(noun: str, name: str, used: Collection[str], where: Where) -> Problem:
+    remedy = wording.meant(name, used) or (f"Used are: {wording.choice(sorted(used))}." if used else "Delete it.")
+    return Problem(f"unused_{noun}", f"No workflow here uses a {noun} {wording.shown(name)}.", remedy, where, "warning")
+
+
+def _connections(value: Json) -> Iterator[str]:
+    """Yield the names of connections that a document says anywhere."""
+    if isinstance(value, dict):
+        for name in (value.get("connection"), *_mapping(value, "connections").values()):
+            if isinstance(name, str):
+                yield name
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _connections(item)
+
+
+def _mapping(value: Json, key: str) -> JsonObject:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _referred(text: str) -> Iterator[str]:
+    """Yield the variables that a document's expressions name, or seem to: an environment may be the first to give one."""
+    return (found[1] or found[2] for found in _REFERENCE.finditer(text))
+
+
+def _kind(value: Json) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"

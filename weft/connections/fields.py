@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weft import arguments
+from weft import arguments, wording
 from weft.catalogue import Catalogue
 from weft.errors import ConnectionUnusable, Problem, Where
 from weft.manifest import ConnectionType, Parameter
-from weft.redaction import MASK, SHORTEST_SEARCHED, Secret
+from weft.redaction import MASK, PATTERNS, SHORTEST_SEARCHED, Secret
 from weft.sdk import Connection
 from weft.source import Source
 from weft.types import Json, JsonObject
 
 LARGEST_VALUE = 65_536
 """Bytes of a file that holds one value."""
+
+_CREDENTIAL = re.compile(
+    r"(?:^|_)(?:password|passwd|passphrase|secret|api_?key|private_?key|(?:access|auth|bearer)_?token|token|authorization)$"
+)
 
 
 def fields_of(
@@ -84,6 +89,65 @@ def problems_of(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> li
         for key in sorted(hidden & values.keys())
         if isinstance(value := values[key], str) and (value != value.strip() or not value)
     ]
+
+
+def without_secret(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> dict[str, list[Parameter]]:
+    """Return field → the secrets that its value is there for, where none of them is given: `auth: bearer`, no token."""
+    found: dict[str, list[Parameter]] = {}
+    for field in fields:
+        for rule in field.requires if field.secret else ():
+            if rule.values is not None and values.get(rule.parameter) in rule.values:
+                found.setdefault(rule.parameter, []).append(field)
+    return {name: brought for name, brought in found.items() if all(values.get(each.name) is None for each in brought)}
+
+
+def missing_secrets(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> list[Problem]:
+    """Return a problem for each value that says there are credentials, when there are none."""
+    return [
+        Problem(
+            "missing_secret",
+            f"{name!r} is {wording.shown(values[name])}, but there is no {wording.choice(each.name for each in brought)}.",
+            f"Give it: --secret-from-env {brought[0].name}=VARIABLE or --secret-stdin {brought[0].name}",
+            Where(field=brought[0].name),
+        )
+        for name, brought in without_secret(fields, values).items()
+    ]
+
+
+def open_secrets(kind: ConnectionType, fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> list[Problem]:
+    """Return a problem for each field that is not secret, but holds what looks like a secret; none shows it."""
+    return [
+        Problem(
+            "open_secret",
+            f"{field.name!r} holds what looks like a secret, but this field is kept and shown in clear.",
+            f"Use a field for secrets instead (weft connections types {kind.id}), and issue this one anew.",
+            Where(field=field.name),
+        )
+        for field in fields
+        if not field.secret and _holds_secret(values.get(field.name))
+    ]
+
+
+def _holds_secret(value: Json) -> bool:
+    match value:
+        case str():
+            return any(
+                not value[max(0, found.start() - 1)].isalnum() or not found.start()
+                for found in PATTERNS.finditer(value)
+            )
+        case dict():
+            return any(
+                _holds_secret(item) or (is_credential(key) and item not in (None, "")) for key, item in value.items()
+            )
+        case list():
+            return any(map(_holds_secret, value))
+        case _:
+            return False
+
+
+def is_credential(name: str) -> bool:
+    """Return whether a value of this name is a credential; `max_tokens` and `token_limit` are none."""
+    return _CREDENTIAL.search(name.casefold().replace("-", "_")) is not None
 
 
 def short_secrets(fields: tuple[Parameter, ...], values: Mapping[str, Json]) -> list[Problem]:

@@ -34,6 +34,17 @@ class File:
         self._entries = self._read()
         self._refuse_open_secrets()
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that its connections refer to by `{env: …}`."""
+        found = set()
+        for entry in self._entries.values():
+            for value in entry.values():
+                match value:
+                    case {"env": str(wanted), **rest} if not rest:
+                        found.add(wanted)
+        return frozenset(found)
+
     def _read(self) -> dict[str, JsonObject]:
         value = self._source.value
         if value is None:

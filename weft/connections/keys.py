@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import platformdirs
 from weft.errors import ConnectionUnusable, Where
 
 BYTES = 32  #: of a key for AES-256
+LEFTOVER_S = 3600.0  #: after which a temporary file belongs to nobody; one is used for less than a second
 
 MAKE_ONE = "openssl rand -base64 32"
 
@@ -93,7 +95,8 @@ class Keys:
             ConnectionUnusable: One is no key, or others may read the file.
         """
         if self._given:
-            return tuple(key_of(part, "WEFT_KEY") for part in self._given.split(",") if part.strip())
+            parts = [part for part in self._given.split(",") if part.strip()]
+            return tuple(key_of(part, "WEFT_KEY") for part in parts or [""])  # commas alone are a key that is none
         file = self.file(store)
         try:
             mode = stat.S_IMODE(file.stat().st_mode)
@@ -106,7 +109,8 @@ class Keys:
                 remedy=f"Run: chmod 600 {file}. If others may have read it: weft connections rotate-key",
                 where=Where(str(file)),
             )
-        return tuple(key_of(line, str(file)) for line in file.read_text(encoding="ascii", errors="replace").split())
+        lines = file.read_text(encoding="ascii", errors="replace").split()
+        return tuple(key_of(line, str(file)) for line in lines or [""])
 
     def first(self, store: str) -> Key:
         """Return the newest key; a first one is made when there is none, and kept unless somebody else was faster."""
@@ -124,6 +128,7 @@ class Keys:
         """
         file = self.file(store)
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_leftovers(file.parent, f".{file.name}-" if self._named else ".")
         descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")  # made 0600
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as out:
@@ -142,6 +147,15 @@ class Keys:
 def new_key() -> Key:
     """Return a new random key."""
     return key_of(base64.b64encode(secrets.token_bytes(BYTES)).decode(), "the machine's source of random bytes")
+
+
+def remove_leftovers(directory: Path, prefix: str) -> None:
+    """Remove temporary files of a process that was killed: those so old that nobody can be writing them still."""
+    for file in directory.iterdir():
+        if file.name.startswith(prefix):
+            with contextlib.suppress(FileNotFoundError):  # another process is tidying up too
+                if file.stat().st_mtime < time.time() - LEFTOVER_S:
+                    file.unlink()
 
 
 def sync_directory(directory: Path) -> None:

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -18,13 +19,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from weft.connections.keys import Key, Keys, new_key, sync_directory
+from weft.connections.keys import Key, Keys, new_key, remove_leftovers, sync_directory
 from weft.errors import ConnectionUnusable, InvalidConnections, NotFound, Where
 from weft.redaction import Secret
 from weft.types import JsonObject
 
 PATIENCE_S = 10.0  #: for another process that is writing
 NONCE = 12  #: bytes, as SP 800-38D §5.2.1.1 recommends
+_ID = re.compile("[0-9a-f]{16}")
 CHECK = "weft"  #: what the key-check value holds
 VERSION = 1
 
@@ -130,6 +132,7 @@ class Store:
         """
         if not self.file.exists():
             self._make()
+        remove_leftovers(self.file.parent, f".{self.file.name}-")
         with self._changing() as (database, facts):
             key = self._key(facts)
             entry = Entry(name, type_, settings, frozenset(values), time.time())
@@ -174,7 +177,9 @@ class Store:
                 "UPDATE weft_store SET key_id = ?, key_check = ?", (new.id, _seal(new, facts.id.encode(), CHECK))
             )
         if not self._keys.given:
-            self._keys.keep(facts.id, [new])
+            with self._changing() as (_, now):  # another rotation may have put its key into the file meanwhile
+                if now.key_id == new.id:
+                    self._keys.keep(facts.id, [new])
         return old.id, new.id, len(rows)
 
     def _next(self, facts: _Facts, old: Key) -> Key:
@@ -219,7 +224,7 @@ class Store:
                 raise InvalidConnections(
                     f"Connection {row.entry.name!r} in {self.file.name} was changed by somebody without the key.",
                     code="changed_connection",
-                    remedy=f"Add it again: weft connections add {row.entry.name} --replace",
+                    remedy=f"Remove it, then add it again: weft connections remove {row.entry.name}",
                     where=Where(str(self.file), field=f"{row.entry.name}.{field}"),
                 )
             found[field] = Secret(value)
@@ -275,6 +280,10 @@ class Store:
         if len(found) != 1:
             raise self._damaged("it does not say which store it is")
         id_, version, key_id, check = found[0]
+        if not all(isinstance(text, str) and _ID.fullmatch(text) for text in (id_, key_id)) or not isinstance(
+            check, str
+        ):
+            raise self._damaged("it does not say which store it is")  # the id becomes the name of a key file
         if version != VERSION:
             raise InvalidConnections(
                 f"The store {self.file.name} is of version {version}; this Weft reads version {VERSION}.",
@@ -290,9 +299,12 @@ class Store:
         for name, type_, settings, sealed, key_id, changed_at in database.execute(query):
             try:
                 clear, closed = json.loads(settings), json.loads(sealed)
-                rows.append(_Row(Entry(name, type_, clear, frozenset(closed), changed_at), closed, key_id))
-            except (ValueError, TypeError):
-                raise self._damaged(f"the row of {name!r} cannot be read") from None
+            except (ValueError, TypeError, RecursionError):
+                clear = closed = None
+            texts = all(isinstance(text, str) for text in (name, type_, key_id))
+            if not (texts and isinstance(clear, dict) and isinstance(closed, dict) and isinstance(changed_at, float)):
+                raise self._damaged(f"the row of {name!r} cannot be read")
+            rows.append(_Row(Entry(name, type_, clear, frozenset(closed), changed_at), closed, key_id))
         return rows
 
     def _fault(self, error: sqlite3.DatabaseError) -> Exception:
