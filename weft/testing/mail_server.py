@@ -187,7 +187,7 @@ class MailServer:
         if self.username and not session.authenticated:
             return "530 5.7.0 Authentication required"
         if isinstance(server, _Recording) and server.mails == self.mails_per_session:
-            return "421 4.7.0 too many mails in this session"
+            return "421 4.7.0 too many mails at once"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -220,7 +220,7 @@ class MailServer:
 class _Recording(SMTP):
     """aiosmtpd's protocol that writes down each command it is given."""
 
-    mails = 0  #: taken on in this session
+    mails = 0  #: taken since it began
 
     def __init__(self, handler: MailServer, *, commands: list[str], **options: Any) -> None:
         super().__init__(handler, **options)

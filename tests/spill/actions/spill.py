@@ -89,7 +89,7 @@ async def spill(arguments: Arguments, context: ActionContext) -> Json:  # noqa: 
         case "log":
             context.log(text, fact=[text])
         case "library":
-            logging.getLogger("some.library").warning("asked with %s", text)
+            logging.getLogger("another.package").warning("asked with %s", text)
         case "emit":
             context.emit(text)
         case "pieces":
