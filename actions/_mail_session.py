@@ -9,7 +9,7 @@ import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException
 
@@ -198,6 +198,6 @@ async def leave(smtp: SMTP, patience_s: float = QUIT_S) -> None:
 
 def drop(smtp: SMTP) -> None:
     """Close without waiting for anybody."""
-    if isinstance(smtp.transport, asyncio.WriteTransport):
-        smtp.transport.abort()
+    if smtp.transport is not None:
+        cast(asyncio.WriteTransport, smtp.transport).abort()  # uvloop's is none by its class
     smtp.close()

@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientRefused, SMTPResponseException
 from aiosmtplib.protocol import SMTPProtocol
@@ -195,9 +195,9 @@ async def _write(smtp: SMTP, message: bytes) -> None:
 
 
 def _line(smtp: SMTP) -> tuple[SMTPProtocol, asyncio.WriteTransport]:
-    if smtp.protocol is None or not isinstance(smtp.transport, asyncio.WriteTransport) or smtp.transport.is_closing():
+    if smtp.protocol is None or smtp.transport is None or smtp.transport.is_closing():
         raise ConnectionResetError
-    return smtp.protocol, smtp.transport
+    return smtp.protocol, cast(asyncio.WriteTransport, smtp.transport)  # uvloop's is none by its class
 
 
 def _xtext(text: str) -> str:

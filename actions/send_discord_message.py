@@ -64,7 +64,7 @@ async def send_discord_message(arguments: Arguments, context: ActionContext) -> 
         response = await post(url.update_query({"wait": "true", **thread}), payload, context, connection)
     elif token is not None:
         # Discord answers the message that it has when the same bot posts the same nonce again within some minutes.
-        digest = hashlib.sha256(context.idempotency_key.encode()).hexdigest()
+        digest = hashlib.sha256(context.step_key.encode()).hexdigest()
         payload |= {"nonce": digest[:25], "enforce_nonce": True}
         channel = _channel(arguments, connection)
         headers = {"Authorization": f"Bot {token.reveal()}"}

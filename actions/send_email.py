@@ -269,7 +269,7 @@ def _header(name: str, text: str) -> None:
 def _message_id(given: str | None, sender: Mailbox, context: ActionContext) -> str:
     if given is not None:
         return check_message_id(given, "message_id")
-    digest = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:40]
+    digest = hashlib.sha256(context.step_key.encode()).hexdigest()[:40]
     return f"<{digest}@{sender.domain}>"
 
 

@@ -49,7 +49,7 @@ async def send_webhook(arguments: Arguments, context: ActionContext) -> JsonObje
     if url is None:
         raise incomplete(connection, "has no `url`")
     body = _body(arguments, context)
-    event = f"msg_{hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:32]}"
+    event = f"msg_{hashlib.sha256(context.step_key.encode()).hexdigest()[:32]}"
     headers = {**_headers(arguments.headers or {}), **_signed(event, body, keys(connection))}
     response = await post(url, body, context, connection, headers=headers, repeatable=True)
     if not ok(response):

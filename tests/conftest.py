@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from servers.postgres import Postgres
+
     from weft.registry import Registry
     from weft.testing.mail_server import MailServer
     from weft.testing.model_server import ModelServer
@@ -90,3 +92,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         reporter.write_line(f"CI leaves nothing out, but {len(skipped)} tests were skipped:", red=True)
         for report in skipped:
             reporter.write_line(f"  {report.nodeid}", red=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A server for tests that do not stop it; its site has another default isolation than ours (rule A25)."""
+    from servers.postgres import QUICK, Postgres
+
+    with Postgres({**QUICK, "default_transaction_isolation": "repeatable read"}) as server:
+        yield server

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from weft import errors
@@ -25,6 +27,7 @@ from weft.cli.state import State
 from weft.cli.terminal import ASCII, UNICODE, clean, duration, share_of
 from weft.cli.view import RunView, completion_facts
 from weft.engine.events import (
+    Asked,
     AttemptEnded,
     AttemptStarted,
     Emitted,
@@ -239,6 +242,98 @@ def test_turns_of_a_loop_and_members_of_a_group_stand_under_their_step(clock: Cl
     ]
 
 
+def test_ten_thousand_items_are_placed_in_a_time_that_grows_with_their_number() -> None:
+    """A row is placed, and leaves are counted, without a look at all the others."""
+
+    def cpu_s(count: int) -> float:
+        view = RunView()
+        view.apply(RunStarted("1", "w", STARTED.at, (("/each", "group", "Each"), ("/last", "x", "Last"))))
+        began = time.process_time()
+        for n in range(count):
+            view.apply(StepStarted(f"/each[{n}]/mail"))
+        assert closing.summary(view).startswith(f"{count} steps running, 1 not started")
+        assert [step.path for step in view.steps[-2:]] == [f"/each[{count - 1}]/mail", "/last"]
+        return time.process_time() - began
+
+    few, many = min(cpu_s(2_000) for _ in range(3)), min(cpu_s(10_000) for _ in range(2))
+    assert many < 2
+    assert many / few < 8
+
+
+def test_a_window_of_many_rows_draws_few(clock: Clock) -> None:
+    """What does not fit the terminal is counted, not drawn."""
+    view = RunView({}, clock)
+    view.apply(RunStarted("1", "w", STARTED.at, (("/each", "group", "Each"),)))
+    for n in range(1_000):
+        view.apply(StepEnded(f"/each[{n}]", "succeeded", 1, None, None))
+    view.apply(StepStarted("/each[1000]"))
+    drawn: list[str] = []
+    frame = Frame(view, "t", UNICODE, Console(file=io.StringIO(), width=60), 60)
+    block = frame._block
+    frame._block = lambda step: drawn.append(step.path) or block(step)  # type: ignore[method-assign, func-returns-value]
+
+    lines = [line.plain for line in frame.lines(24, note="", closing=[])]
+    assert any("each [1000]" in line for line in lines)
+    assert len(lines) <= 24
+    assert len(drawn) < 60
+
+
+def test_rows_of_one_title_are_told_apart(clock: Clock) -> None:
+    """Where there is room, equal titles have their ids beside them, and rows of a loop their turn."""
+    view = RunView({"each/mail": ("send_email", "Send Email")}, clock)
+    view.apply(
+        RunStarted(
+            "1",
+            "w",
+            STARTED.at,
+            (("/a", "x", "Fetch"), ("/b", "x", "Fetch"), ("/c", "x", "Other"), ("/each", "group", "Each")),
+        )
+    )
+    for n in range(2):
+        view.apply(StepStarted(f"/each[{n}]/mail"))
+
+    rows = [re.sub("  +", "|", line.strip()) for line in picture(view)[2:]]
+    assert [row.split("|")[:2] for row in rows[:3]] == [["○ Fetch", "a"], ["○ Fetch", "b"], ["○ Other", "pending"]]
+    assert [row.split("|")[1] for row in rows[4:6]] == ["[0] mail", "[1] mail"]
+    assert not any("[0]" in line for line in picture(view, 30))
+
+
+ASKED = Asked("/ok", "Send\x1b it?", ("ada", "bob"), STARTED.at, None)
+
+
+@pytest.mark.parametrize("width", [30, 60, 120])
+def test_a_question_is_shown_with_the_command_that_answers_it(clock: Clock, width: int) -> None:
+    """The step waits, what it asks stands below it, and no part of the command is cut; answered, both are gone."""
+    view = RunView({}, clock)
+    view.apply(RunStarted("0199-ab", "w", STARTED.at, (("/ok", "approval", "Ok"),)))
+    told(view, [StepStarted("/ok"), ASKED])
+
+    lines = picture(view, width, 24)
+    shown = " ".join(" ".join(lines).split())
+    assert "waiting" in lines[2]
+    assert "Send␛ it?" in shown
+    assert "Answer as ada or bob: weft runs answer 0199-ab ok approve --by NAME (or reject)" in shown
+    assert all(cell_len(line) <= width for line in lines)
+    assert closing.summary(view).startswith("1 step waiting")
+
+    view.apply(StepEnded("/ok", "succeeded", 1, None, None))
+    assert "weft runs answer" not in " ".join(picture(view, width))
+
+
+def test_plain_lines_tell_a_question_and_how_to_answer_it() -> None:
+    """Without a terminal it is one line."""
+    stream = io.StringIO()
+    display = PlainLines(stream, "t")
+    display(STARTED)
+    display(ASKED)
+    display(Asked("/each[0]", "Well?", (), STARTED.at, None))
+
+    assert stream.getvalue().splitlines()[1:] == [
+        "step /ok waits for an answer: Send␛ it? Answer as ada or bob: weft runs answer 0199-ab ok approve --by NAME (or reject)",
+        "step /each[0] waits for an answer: Well? Answer: weft runs answer 0199-ab 'each[0]' approve (or reject)",
+    ]
+
+
 def test_a_terminal_without_unicode_gets_marks_of_ascii(view: RunView) -> None:
     """Marks, bars and dots are ASCII where the encoding has nothing else."""
     told(view, STORY)
@@ -353,6 +448,14 @@ def test_the_last_lines_say_what_the_run_returned(view: RunView) -> None:
     assert lines[:2] == ["output count: 3", 'output list: ["ü\\u001b", null]']
     assert lines[2] == "output long: " + "x" * 199 + "…"
     assert len(lines) == 3
+
+
+def test_mail_of_the_run_before_is_not_counted(view: RunView) -> None:
+    """What a replay inherits was sent by the run that it repeats."""
+    told(view, [STARTED, StepEnded("/mail", "succeeded", 10, MAIL, None)])
+    view.step("/mail").inherited = True
+
+    assert list(closing.mails(view, {"mail": "outbox"}, lambda reply: 7, "weft outbox")) == []
 
 
 def test_several_kept_mails_are_counted(view: RunView) -> None:

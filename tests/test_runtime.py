@@ -10,7 +10,7 @@ import pytest
 
 from weft import packs
 from weft.engine.events import AttemptStarted, Logged, StepEnded
-from weft.errors import InvalidInputs, InvalidWorkflow, JournalRefused, NotFound
+from weft.errors import Diverged, InvalidInputs, InvalidWorkflow, JournalRefused, NotFound
 from weft.registry import Registry
 from weft.runtime import Runtime
 
@@ -93,7 +93,6 @@ def test_what_is_no_json_value_of_its_type_is_no_input(runtime, plan, given, tex
     [
         ("name: a\nsteps:\n  - {id: g, retry: {attempts: 2}, steps: [{id: x, uses: echo}]}\n", 3),
         ("name: a\nsteps:\n  - {id: g, timeout: 1s, steps: [{id: x, uses: echo}]}\n", 3),
-        ("name: a\nsteps:\n  - {id: g, approval: {message: go}}\n", 3),
         ("name: a\nsteps:\n  - {id: g, uses: workflow:other}\n", 3),
         ("name: a\nsteps: [{id: a, uses: echo}]\nbudget: {steps: 3}\n", 3),
         ("name: a\nsteps: [{id: a, uses: echo}]\non_failure: {workflow: tell}\n", 3),
@@ -206,8 +205,8 @@ async def test_an_observer_that_raises_disturbs_neither_run_nor_report(runtime, 
 
 
 # ---- the end
-async def test_closing_ends_the_runs_that_go_on(registry, tmp_path):
-    """`close` stops runs at once and waits for their ends; none begins after it."""
+async def test_closing_lets_go_of_the_runs_that_go_on(registry, tmp_path):
+    """`close` lets runs rest at once, ready for whoever goes on with them; none begins after it."""
     runtime = Runtime(tmp_path, registry, environ={})
     path = tmp_path / "lab.yaml"
     path.write_text("name: a\nsteps: [{id: a, uses: nap, with: {seconds: 30}}]\nfinally: [{id: b, uses: echo}]\n")
@@ -217,7 +216,7 @@ async def test_closing_ends_the_runs_that_go_on(registry, tmp_path):
     await until(lambda: sum(isinstance(event, AttemptStarted) for event in events) == 3)
     await runtime.close()
 
-    assert [run.done() and run.result().state for run in runs] == ["cancelled"] * 3
+    assert [run.done() and run.result().state for run in runs] == ["ready"] * 3
     with pytest.raises(RuntimeError, match="closed"):
         await runtime.run(planned, {})
 
@@ -235,3 +234,45 @@ async def test_a_connections_file_that_breaks_shows_no_secret(registry, tmp_path
         while error is not None:
             assert "canary-value" not in f"{error!r} {error}"
             error = error.__cause__ or error.__context__
+
+
+async def test_a_document_that_was_removed_is_kept_again(registry, tmp_path):
+    """A plan that ran long ago runs again, though what it follows was purged with its last run."""
+    async with Runtime(tmp_path, registry, environ={}) as runtime:
+        path = tmp_path / "lab.yaml"
+        path.write_text("name: a\nsteps: [{id: a, uses: echo}]\n")
+        planned = runtime.compile(path)
+        await runtime.run(planned, {}, run_id="r1")
+        assert (await runtime.journal.purge(runtime.journal.now() + 60)).documents == 1
+
+        assert (await runtime.run(planned, {}, run_id="r2")).state == "succeeded"
+
+
+async def test_what_a_run_follows_is_what_it_began_with(registry, tmp_path):
+    """A3: a run goes on with the document and the manifests that were there when it was accepted."""
+    path = tmp_path / "lab.yaml"
+    path.write_text("name: a\nsteps: [{id: a, uses: echo, with: {value: old}}]\n")
+    async with Runtime(tmp_path, registry, environ={}) as first:
+        run_id = await first.submit(first.compile(path), {})
+    path.write_text("name: a\nsteps: [{id: a, uses: echo, with: {value: new}}]\n")
+    async with Runtime(tmp_path, registry, environ={}) as second:
+        found = await second.follow(run_id)
+        report = await second.report(run_id)
+
+    assert found.status.state == "succeeded"
+    assert report.steps[0].output == {"value": "old"}
+
+
+async def test_a_run_of_another_revision_is_left_to_others(registry, tmp_path, monkeypatch):
+    """A3: a process claims only what it implements; the run stays ready, and whoever asks for it is told why."""
+    path = tmp_path / "lab.yaml"
+    path.write_text("name: a\nsteps: [{id: a, uses: echo}]\n")
+    async with Runtime(tmp_path, registry, environ={}) as runtime:
+        run_id = await runtime.submit(runtime.compile(path), {})
+    monkeypatch.setattr("weft.expressions.REVISION", 2)
+    async with Runtime(tmp_path, registry, environ={}) as other:
+        await other.opened()
+        await other.driver.advance(run_id)
+        assert (await other.journal.status(run_id)).status.state == "ready"
+        with pytest.raises(Diverged, match="expressions 1"):
+            await other.follow(run_id)

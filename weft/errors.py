@@ -16,7 +16,10 @@ WeftError
 ├── ActionError           an action could not do its work; says if a retry may help
 ├── StepTimeout           a step used up its time
 ├── RunCancelled          somebody asked the run to stop
-└── JournalRefused        a record was refused: another owner, or other content under the same key
+├── Diverged              a run cannot be followed as it was recorded
+├── JournalRefused        a record was refused: another owner, or other content under the same key
+│   └── JournalBehind         others wrote to the run; its owner must read that first
+└── JournalUnavailable    the journal cannot be opened, or could not keep what it was given
 
 Each carries problems, and a problem says what happened, where, and what to do about it.
 Behaviour depends on classes, codes and fields, never on the text.
@@ -29,7 +32,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 Severity = Literal["error", "warning"]
-Effect = Literal["none", "unknown"]
+Effect = Literal["none", "unknown", "happened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ class Problem:
     def at(self, outer: Where) -> Problem:
         """The same problem, its place completed from `outer`."""
         return replace(self, where=self.where.within(outer))
+
+
+def problem_from(data: Mapping[str, Any]) -> Problem:
+    """Return a problem that was kept as JSON."""
+    return Problem(**{**data, "where": Where(**data["where"])})
 
 
 class WeftError(Exception):
@@ -183,6 +191,18 @@ class RunCancelled(WeftError):
 
 class JournalRefused(WeftError):
     code = "journal_refused"
+
+
+class JournalBehind(JournalRefused):
+    """Others have written to the run; its owner must read that first."""
+
+    code = "journal_behind"
+
+
+class Diverged(WeftError):
+    """A run cannot be followed as it was recorded: something that it stands on has changed."""
+
+    code = "diverged"
 
 
 class JournalUnavailable(WeftError):

@@ -32,7 +32,7 @@ from weft.errors import (
     WeftError,
     Where,
 )
-from weft.outcome import Failure, Outcome, encode
+from weft.outcome import Failure, Outcome, encode, request_hash
 from weft.plan import PlannedStep, render
 from weft.plan.hooks import own_problems, variants
 from weft.redaction import Pieces, Redactor
@@ -130,10 +130,17 @@ class Call:
     variant: Variant
     run_started_at: float
     idempotency_key: str
+    step_key: str
     previous: tuple[Attempt, ...] = ()
     repeated: bool = False
+    begun: bool = False  #: is on record: a crash left it half done
     time_left_s: float | None = None  #: of the step's timeout
     own: bool = True  #: goes to the provider that the step itself names, not to that of a fallback
+
+    @property
+    def request(self) -> str:
+        """What tells this call from others: a hash of the action, its arguments and the variant."""
+        return request_hash(self.step.uses, self.arguments, self.variant.name)
 
 
 @dataclass(slots=True)
@@ -176,12 +183,12 @@ class Executor:
         self._connections = connections
         self._redactor = redactor
         self._artifacts = artifacts
-        self._clock = clock
+        self.clock = clock  #: the journal's own time, where runs are durable
 
     async def perform(self, call: Call, watch: Watch) -> Outcome:
         """Make the call and return its outcome; only a hard stop of the run raises (`CancelledError`)."""
         action = _action_of(call.step)
-        started = self._clock()
+        started = self.clock()
         try:
             output = self._checked(action, await self._call(action, call, watch))
         except (KeyboardInterrupt, GeneratorExit):
@@ -190,8 +197,8 @@ class Executor:
             if isinstance(error, asyncio.CancelledError) and _being_cancelled():
                 raise
             failure = self._failure(action, call, error)
-            return Outcome("failed", call.variant.name, started, self._clock(), failure=failure)
-        return Outcome("succeeded", call.variant.name, started, self._clock(), output=output)
+            return Outcome("failed", call.variant.name, started, self.clock(), failure=failure, request=call.request)
+        return Outcome("succeeded", call.variant.name, started, self.clock(), output=output, request=call.request)
 
     async def _opened(self, action: Action, call: Call, watch: Watch) -> Connection | None:
         """Return the step's connection; whatever goes wrong with it, the action has not begun."""
@@ -274,6 +281,7 @@ class Executor:
             attempt=call.number,
             started_at=datetime.fromtimestamp(call.run_started_at, UTC),
             idempotency_key=call.idempotency_key,
+            step_key=call.step_key,
             deadline=deadline,
             repeated=call.repeated,
             connection=connection,
@@ -306,12 +314,14 @@ class Executor:
                 f"{action.manifest.id!r} returned something that is not JSON.",
                 kind="bad_output",
                 remedy="This is a fault of the action: tell its author.",
+                effect="happened",
             ) from None
         if len(text) > LARGEST_OUTPUT:
             raise ActionError(
                 f"The output has {len(text):,} characters of JSON, at most {LARGEST_OUTPUT:,} can be kept.",
                 kind="output_too_large",
                 remedy="Ask for less, or let the action keep it as an artifact.",
+                effect="happened",
             )
         clean: Json = self._redactor.value(json.loads(text))
         problems = _output_check(action).problems(clean)
@@ -321,6 +331,7 @@ class Executor:
                 f"The output of {action.manifest.id!r} breaks its schema at {first.where.field!r}: {first.message}",
                 kind="bad_output",
                 remedy="This is a fault of the action: tell its author.",
+                effect="happened",
             )
         return clean
 
@@ -333,7 +344,7 @@ class Executor:
                     error.problem,
                     bool(error.retryable),
                     error.retry_after_s,
-                    error.effect if sends else "none",
+                    error.effect if sends or error.effect == "happened" else "none",
                     error.status,
                     error.details,
                 )
@@ -364,7 +375,7 @@ class Executor:
             ),
             failure.retryable,
             min(float(wait_s), LONGEST_WAIT_ASKED_S) if _number(wait_s) and wait_s >= 0 else None,
-            "none" if failure.effect == "none" else "unknown",
+            failure.effect if failure.effect in ("none", "happened") else "unknown",
             int(status) if _number(status) else None,
             self._details(failure.details),
         )

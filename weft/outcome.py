@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from weft.errors import Effect, Problem, Where
+from weft.errors import Effect, Problem, problem_from
 from weft.types import Json, JsonObject
 
 
@@ -31,8 +32,7 @@ class Failure:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Failure:
-        problem = {**data["problem"], "where": Where(**data["problem"]["where"])}
-        return cls(**{**data, "problem": Problem(**problem)})
+        return cls(**{**data, "problem": problem_from(data["problem"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Outcome:
     ended_at: float
     output: Json = None
     failure: Failure | None = None
+    request: str = ""  #: hash of what was asked for
+    repeated: bool = False  #: an attempt before it may have had its effect
 
     @property
     def ms(self) -> int:
@@ -53,11 +55,13 @@ class Outcome:
     def to_text(self) -> str:
         return encode(
             {
+                "request": self.request,
                 "variant": self.variant,
                 "started_at": self.started_at,
                 "ended_at": self.ended_at,
                 "output": self.output,
                 "failure": None if self.failure is None else self.failure.to_json(),
+                "repeated": self.repeated,
             }
         )
 
@@ -65,7 +69,19 @@ class Outcome:
     def from_text(cls, state: Literal["succeeded", "failed", "cancelled"], text: str) -> Outcome:
         data = json.loads(text)
         failure = None if data["failure"] is None else Failure.from_json(data["failure"])
-        return cls(state, data["variant"], data["started_at"], data["ended_at"], data["output"], failure)
+        return cls(
+            state,
+            data["variant"],
+            data["started_at"],
+            data["ended_at"],
+            data["output"],
+            failure,
+            data["request"],
+            data["repeated"],
+        )
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # `dumps` would make one for each call
 
 
 def encode(value: Any) -> str:
@@ -75,4 +91,15 @@ def encode(value: Any) -> str:
         ValueError: It holds a number that JSON has not.
         TypeError: It holds something that is no JSON value.
     """
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+def decode(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text holds."""
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def request_hash(*parts: Any) -> str:
+    """Return what tells one request from another: 128 bits of SHA-256 over its JSON, hexadecimal."""
+    return hashlib.sha256(encode(parts).encode()).hexdigest()[:32]

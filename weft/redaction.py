@@ -164,12 +164,17 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         self._forms: list[str] = []
+        self._watched: set[str] = set()
         for secret in secrets:
             self.add(secret)
 
     def add(self, secret: Secret) -> None:
         """Watch for `secret` from now on; adding it twice changes nothing."""
-        new = forms(secret.reveal()) - set(self._forms)
+        value = secret.reveal()
+        if value in self._watched:  # a connection is opened for each attempt
+            return
+        self._watched.add(value)
+        new = forms(value) - set(self._forms)
         if new:  # longest first, so that no part of a secret stays beside a mask
             self._forms = sorted({*self._forms, *new}, key=len, reverse=True)
 

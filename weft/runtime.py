@@ -9,11 +9,12 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import platformdirs
 
@@ -34,18 +35,23 @@ from weft.connections import (
     read_environments,
 )
 from weft.connections.environments import FILE as ENVIRONMENTS
+from weft.dispatch.base import Dispatcher
+from weft.dispatch.keeper import Keeper
+from weft.dispatch.local import LocalDispatcher
 from weft.embedded.local_model import REQUEST_TIMEOUT_S, LocalModel
 from weft.embedded.outbox import Outbox
-from weft.engine.events import Event, Logged, Observer, guarded
-from weft.engine.interpreter import RunFacts
-from weft.engine.reactor import Reactor, Surroundings
-from weft.engine.report import Reporter, RunReport
+from weft.engine.driver import Driver
+from weft.engine.events import Logged, Observer, guarded
+from weft.engine.reactor import Surroundings
+from weft.engine.report import RunReport, report_of
 from weft.errors import InvalidInputs, InvalidWorkflow, NotFound, Problem, Where
 from weft.executor import Executor
-from weft.journal.base import Journal, RunRow
-from weft.journal.memory import MemoryJournal
+from weft.journal.base import Claim, Journal, Kept, Listed, RunRow
+from weft.journal.moving import refuse_left_behind, refuse_moved
+from weft.journal.sqlite import SqliteJournal
 from weft.outcome import encode
 from weft.packs import discover
+from weft.pinned import pin, unpin
 from weft.plan import ConnectionFacts, Plan
 from weft.redaction import Redactor, Secret
 from weft.registry import Registry
@@ -54,7 +60,12 @@ from weft.survey import survey
 from weft.types import Json, JsonObject
 from weft.workflow import Input
 
+T = TypeVar("T")
+
 WORKSPACE = Path("workflows")
+JOURNAL = "journal.db"
+DATABASE_URL = "WEFT_DATABASE_URL"
+"""Names the PostgreSQL database that holds the journal, in the place of the file in the home."""
 LOCAL_MODEL = "local-model"
 OUTBOX = "outbox"
 LOCAL_SETTINGS: JsonObject = {
@@ -63,6 +74,8 @@ LOCAL_SETTINGS: JsonObject = {
     "unsupported_parameters": "error",
     "request_timeout_s": REQUEST_TIMEOUT_S,
 }
+DOCUMENTS_KNOWN = 100
+"""Plans of which it is remembered that their documents are kept."""
 OUTBOX_SETTINGS: JsonObject = {
     "host": Outbox.host,
     "tls": "none",
@@ -91,13 +104,23 @@ class Runtime:
         environ: Mapping[str, str] | None = None,
         on_progress: Progress | None = None,
         journal: Journal | None = None,
+        concurrency: int = 100,
     ) -> None:
         self.home = home
         self.registry = registry
         self.redactor = Redactor()
         self.catalogue = catalogue_of(home)
         self.outbox = Outbox(home / "outbox")
-        self.journal: Journal = journal if journal is not None else MemoryJournal()
+        self.journal: Journal
+        self.dispatcher: Dispatcher
+        url = (environ or os.environ).get(DATABASE_URL) if journal is None else None
+        if url:
+            self.redactor.add(Secret(url))
+            self.journal, self.dispatcher = _in_database(url, concurrency)
+        else:
+            self.journal = journal if journal is not None else SqliteJournal(home / JOURNAL)
+            self.dispatcher = LocalDispatcher(self.journal, limit=concurrency)
+        self._embedded = None if not url else home / JOURNAL
         environ = os.environ if environ is None else environ
         self._local_model = _local_model(home, environ, on_progress)
         self.environment = environment or NamedEnvironment()
@@ -114,9 +137,15 @@ class Runtime:
             sources.append(Directory(secrets_directory, types, self.catalogue))
         sources += [Stored(self.store, types, self.catalogue), self._built_in()]
         self.connections = Connections(sources, self.redactor)
-        self._executor = Executor(self.connections, self.redactor, self._artifacts)
-        self._reactors: dict[str, Reactor] = {}
-        self._idle = asyncio.Event()  #: set when the last run ends
+        executor = Executor(self.connections, self.redactor, self._artifacts, self.journal.now)
+        self.driver = Driver(Surroundings(self.journal, executor), self.pinned_plan)
+        self._documents: OrderedDict[int, tuple[Plan, str]] = OrderedDict()  #: plans whose documents are kept
+        self._opening: asyncio.Task[None] | None = None
+        self._keeper: Keeper | None = None
+        self.keeps = True  #: looks after its own runs; a worker has a keeper of its own
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
         self._closed = False
         self._warming: set[asyncio.Task[None]] = set()
 
@@ -130,6 +159,7 @@ class Runtime:
         secrets_directory: Path | None = None,
         environment: str | None = None,
         on_progress: Progress | None = None,
+        concurrency: int = 100,
     ) -> Self:
         """Put a runtime together from what stands on this machine.
 
@@ -140,6 +170,7 @@ class Runtime:
             secrets_directory: A mounted directory of secrets; left out, `WEFT_SECRETS_DIR`.
             environment: The name of an environment of `environments.yaml`; left out, `WEFT_ENV`.
             on_progress: Told how far a download is.
+            concurrency: How many runs a worker has in hand at a time.
 
         Raises:
             PackError: A pack cannot be used.
@@ -158,6 +189,7 @@ class Runtime:
             secrets_directory=mounted,
             environment=environment_named(stage, _environment_files(home)) if stage else None,
             on_progress=on_progress,
+            concurrency=concurrency,
         )
 
     def _built_in(self) -> BuiltIn:
@@ -253,6 +285,29 @@ class Runtime:
         return arguments.with_defaults(parameters, values)
 
     # ---- runs
+    async def opened(self) -> Journal:
+        """Return the journal, opened; the first call opens it.
+
+        Raises:
+            JournalUnavailable: It cannot be used.
+            RuntimeError: The runtime is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the runtime is closed")
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.create_task(self._open_journal())
+        await asyncio.shield(self._opening)
+        return self.journal
+
+    async def _open_journal(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._embedded is not None:
+            refuse_left_behind(self._embedded)
+        elif isinstance(self.journal, SqliteJournal):
+            refuse_moved(self.home / JOURNAL)
+        await self.journal.open()
+        await self.dispatcher.install()
+
     async def run(
         self,
         planned: Plan,
@@ -272,46 +327,150 @@ class Runtime:
             watched: Whether to show output while it is being made.
 
         Raises:
-            InvalidWorkflow: The plan holds something that this journal cannot run.
+            InvalidWorkflow: The plan holds something that cannot be run yet.
             NotFound: A connection that the plan names is not there.
             JournalRefused: There is a run with this id.
+            JournalUnavailable: The journal cannot be used.
             RuntimeError: The runtime is closed.
         """
-        if self._closed:
-            raise RuntimeError("the runtime is closed")
+        async with self._in_use():
+            found = await self.start(planned, inputs, observer, run_id=run_id, watched=watched)
+            return report_of(await self.journal.load(found.row.id), planned)
+
+    async def start(
+        self,
+        planned: Plan,
+        inputs: JsonObject,
+        observer: Observer | None = None,
+        *,
+        run_id: str | None = None,
+        watched: bool = False,
+    ) -> Listed:
+        """Run a plan to its end as `run` does, and return how it stands then, without its report."""
+        told = guarded(observer or (lambda event: None))
+
+        async def accept(row: RunRow) -> Listed:
+            with _told(row.id, told):
+                return await self.driver.start(row, planned, told, watched=watched)
+
+        async with self._in_use():
+            self._warm(planned)
+            return await self._accept(planned, inputs, run_id, accept)
+
+    async def _accept(
+        self, planned: Plan, inputs: JsonObject, run_id: str | None, accept: Callable[[RunRow], Awaitable[T]]
+    ) -> T:
+        """Have a new run accepted; once more, if what it follows was removed since this process kept it."""
+        row = await self.new_row(planned, inputs, run_id)
+        try:
+            return await accept(row)
+        except NotFound as missing:
+            if missing.problem.code != "unknown_document":
+                raise
+        self._documents.clear()
+        return await accept(await self.new_row(planned, inputs, run_id))
+
+    async def go_on(
+        self, claim: Claim, kept: Kept, planned: Plan, observer: Observer | None = None, *, watched: bool = False
+    ) -> Listed:
+        """Drive a run that this process has accepted itself, as `start` does, and return how it stands then."""
+        self._warm(planned)
+        told = guarded(observer or (lambda event: None))
+        async with self._in_use():
+            with _told(kept.row.id, told):
+                return await self.driver.go_on(claim, kept, planned, told, watched=watched)
+
+    async def follow(self, run_id: str, observer: Observer | None = None, *, watched: bool = False) -> Listed:
+        """Go on with a known run whenever nobody else does, and return how it stands when it has ended or is parked.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        await self.opened()
+        told = guarded(observer or (lambda event: None))
+        async with self._in_use():
+            with _told(run_id, told):
+                return await self.driver.follow(run_id, told, watched=watched)
+
+    @contextlib.asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[None]:
+        """Keep the journal open until whoever uses it is through."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            await self.opened()
+            if self._keeper is None and self.keeps:
+                self._keeper = Keeper(self.journal, None, self.driver)
+                await self._keeper.__aenter__()
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def submit(self, planned: Plan, inputs: JsonObject, *, run_id: str | None = None) -> str:
+        """Accept a run, leave it to the workers, and return its id; raises what `run` raises."""
+
+        async def submit(row: RunRow) -> str:
+            await self.journal.submit(row)
+            return row.id
+
+        found = await self._accept(planned, inputs, run_id, submit)
+        self.dispatcher.look()
+        return found
+
+    async def report(self, run_id: str, planned: Plan | None = None) -> RunReport:
+        """Return the report of a run, ended or not, from what is on record of it.
+
+        Raises:
+            NotFound: There is no such run.
+            WeftError: What it follows cannot be read here.
+        """
+        kept = await (await self.opened()).load(run_id)
+        planned = planned or self.pinned_plan(await self.journal.document(kept.row.document))
+        return report_of(kept, planned)
+
+    def pinned_plan(self, text: str) -> Plan:
+        """Return the plan of a document that the journal keeps, over the code that is here now."""
+        return unpin(text, self.registry, self.connections, self.catalogue)
+
+    async def new_row(self, planned: Plan, inputs: JsonObject, run_id: str | None = None) -> RunRow:
+        """Return the row of a run that may be accepted; what it follows is kept already. Raises what `run` raises."""
+        self.refuse_unfit(planned)
+        journal = await self.opened()
+        document = await self._kept_document(planned)
+        run_id = run_id or new_run_id()
+        return RunRow(run_id, planned.workflow.name, document, encode(inputs), "null", journal.now())
+
+    async def _kept_document(self, planned: Plan) -> str:
+        known = self._documents.get(id(planned))
+        if known is not None and known[0] is planned:
+            return known[1]
+        hash_ = await self.journal.keep_document(pin(planned, self.environment))
+        self._documents[id(planned)] = (planned, hash_)
+        if len(self._documents) > DOCUMENTS_KNOWN:
+            self._documents.popitem(last=False)
+        return hash_
+
+    async def cancel(self, run_id: str) -> None:
+        """Ask a run to stop after what must not be cut off; ask again to stop it at once.
+
+        Raises:
+            NotFound: There is no such run.
+            JournalRefused: It has ended.
+        """
+        await self.opened()
+        await self.driver.cancel(run_id)
+
+    def refuse_unfit(self, planned: Plan) -> None:
+        """Refuse to run what cannot be run here.
+
+        Raises:
+            InvalidWorkflow: The plan holds something that cannot be run yet.
+            NotFound: A connection that the plan names is not there.
+        """
         _refuse_unrunnable(planned)
         self._refuse_without_connections(planned)
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        run_id = run_id or new_run_id()
-        row = RunRow(run_id, planned.workflow.name, encode(inputs), "null", time.time())
-        claim = await self.journal.accept(row)
-        reporter = Reporter(inputs, {step.path: (step.uses, step.title) for step in planned.every_step()})
-        told = None if observer is None else guarded(observer)
-
-        def observe(event: Event) -> None:
-            reporter(event)
-            if told is not None:
-                told(event)
-
-        facts = RunFacts(run_id, row.started_at, json.loads(row.inputs))
-        around = Surroundings(self.journal, self._executor)
-        reactor = self._reactors[run_id] = Reactor(planned, facts, claim, around, observe, watched=watched)
-        self._idle.clear()
-        try:
-            self._warm(planned)
-            with _told(run_id, observe):
-                await reactor.run()
-        finally:
-            del self._reactors[run_id]
-            if not self._reactors:
-                self._idle.set()
-        return reporter.report()
-
-    def cancel(self, run_id: str) -> None:
-        """Ask a run to stop after what must not be cut off; ask again to stop it at once."""
-        reactor = self._reactors.get(run_id)
-        if reactor is not None:
-            reactor.cancel()
 
     def _refuse_without_connections(self, planned: Plan) -> None:
         missing = [problem for problem in planned.warnings if problem.code == "unknown_connection"]
@@ -328,13 +487,16 @@ class Runtime:
 
     # ---- the end
     async def close(self) -> None:
-        """Stop what was started, runs first; no run begins after it."""
+        """Stop what was started, runs first; they rest, ready for whoever goes on with them. No run begins after it."""
         self._closed = True
-        if self._reactors:
-            for reactor in self._reactors.values():
-                reactor.cancel()
-                reactor.cancel()
-            await self._idle.wait()
+        self.driver.stop_now()
+        await self.driver.idle()
+        await self._unused.wait()
+        if self._keeper is not None:
+            await self._keeper.__aexit__(None, None, None)
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+            await self.journal.close()
         if self._warming:
             await asyncio.wait(self._warming)
         await self._local_model.stop()
@@ -361,6 +523,15 @@ class _RunArtifacts:
 
     async def read(self, artifact: str) -> bytes:
         return await self._journal.read_artifact(self._run_id, artifact)
+
+
+def _in_database(url: str, concurrency: int) -> tuple[Journal, Dispatcher]:
+    """Return journal and dispatcher over a PostgreSQL database; what they need is imported only then."""
+    from weft.dispatch.procrastinate import ProcrastinateDispatcher  # noqa: PLC0415
+    from weft.journal.postgres import PostgresJournal  # noqa: PLC0415
+
+    dispatcher = ProcrastinateDispatcher(url, limit=concurrency)
+    return PostgresJournal(url, enqueue=dispatcher.enqueue), dispatcher
 
 
 def environments(home: Path) -> list[str]:
@@ -445,7 +616,7 @@ def _unrunnable(planned: Plan) -> list[tuple[str, Where]]:
     if document.on_failure and document.on_failure.workflow:
         found.append(("`on_failure.workflow`", planned.source.where(("on_failure", "workflow"), key=True)))
     for step in planned.every_step():
-        if step.kind in {"workflow", "approval"}:
+        if step.kind == "workflow":
             found.append((f"A step of kind {step.kind}", step.where()))
         if step.retry is not None and step.kind != "action":
             found.append(("`retry` of a group", step.where()))
@@ -455,29 +626,36 @@ def _unrunnable(planned: Plan) -> list[tuple[str, Where]]:
 
 
 class _Teller(logging.Handler):
-    """Passes on what actions of one run log; the executor has cleaned it."""
+    """Passes on what actions log to those who watch their runs; the executor has cleaned it."""
 
-    def __init__(self, run_id: str, observe: Observer) -> None:
+    def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._run_id = run_id
-        self._observe = observe
-        self._loop = asyncio.get_running_loop()
+        self.watched: dict[str, list[tuple[Observer, asyncio.AbstractEventLoop]]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "run_id", None) == self._run_id:
-            event = Logged(str(getattr(record, "path", "")), record.getMessage())
+        event = None
+        for observe, loop in self.watched.get(getattr(record, "run_id", ""), ()):
+            event = event or Logged(str(getattr(record, "path", "")), record.getMessage())
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._loop.call_soon_threadsafe(self._observe, event)  # an action may log from its thread
+                loop.call_soon_threadsafe(observe, event)  # an action may log from its thread
+
+
+_TELLER = _Teller()  # one for all runs: each handler is asked for each line
 
 
 @contextlib.contextmanager
 def _told(run_id: str, observe: Observer) -> Iterator[None]:
     logger = logging.getLogger("weft.action")
-    teller = _Teller(run_id, observe)
-    logger.addHandler(teller)
+    logger.addHandler(_TELLER)  # again, it does nothing
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
+    watcher = observe, asyncio.get_running_loop()
+    _TELLER.watched[run_id] = [*_TELLER.watched.get(run_id, ()), watcher]
     try:
         yield
     finally:
-        logger.removeHandler(teller)
+        left = [each for each in _TELLER.watched[run_id] if each is not watcher]
+        if left:
+            _TELLER.watched[run_id] = left
+        else:
+            del _TELLER.watched[run_id]

@@ -126,7 +126,8 @@ class ActionContext:
     """What one attempt knows of its run.
 
     `deadline` is an instant of `time.monotonic()`; when it has passed the attempt is cancelled.
-    `repeated` says that an earlier attempt may have had its effect; the idempotency key is then the same as before.
+    `repeated` says that an earlier attempt may have had its effect; the idempotency key is then the same as before. After
+    an attempt that is proved to have had none it is another one.
     """
 
     run_id: str
@@ -135,6 +136,7 @@ class ActionContext:
     started_at: datetime  #: of the run, the only "now" that replays alike
     idempotency_key: str
     deadline: float
+    step_key: str = ""  #: the same for every attempt of the step in this run: what a message is known by
     repeated: bool = False
     connection: Connection | None = None
     variant: Variant = field(default_factory=lambda: Variant("default"))
@@ -149,6 +151,10 @@ class ActionContext:
     """Tell of a secret that came up during the call, such as a token: it is masked from then on, wherever it turns up."""
     mask: Callable[[str], str] = lambda text: text
     """Mask the secrets in a text that is about to be cut; all that leaves an action whole is masked anyway."""
+
+    def __post_init__(self) -> None:
+        if not self.step_key:
+            object.__setattr__(self, "step_key", self.idempotency_key)
 
     def remaining_s(self) -> float:
         """Return the seconds left before the deadline, at least 0."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import email
 import email.policy
 import importlib
-import itertools
 import textwrap
 import time
 from collections.abc import Mapping
@@ -17,12 +16,12 @@ from typing import Any
 import pytest
 
 from weft import plan, source, structure
+from weft.engine.driver import Driver
 from weft.engine.events import AttemptEnded
-from weft.engine.interpreter import RunFacts
-from weft.engine.reactor import Reactor, Surroundings
-from weft.engine.report import Reporter, RunReport
+from weft.engine.reactor import Surroundings
+from weft.engine.report import RunReport, report_of
 from weft.executor import Executor
-from weft.journal.base import Record, RunRow
+from weft.journal.base import Listed, Record, Rest, RunRow
 from weft.journal.memory import MemoryJournal
 from weft.redaction import Redactor
 from weft.registry import Registry
@@ -57,31 +56,43 @@ class OneConnection:
         return self._connection
 
 
+class Hurried(MemoryJournal):
+    """A journal whose clock jumps over what somebody waits for."""
+
+    def __init__(self) -> None:
+        self.instant = time.time()
+        super().__init__(clock=lambda: self.instant)
+
+    async def status(self, run_id: str) -> Listed:
+        found = await super().status(run_id)
+        self.instant = max(self.instant, found.status.wake_at or 0.0)
+        return found
+
+
 class Run:
     """One run of a workflow against one server, on a clock that jumps over every wait."""
 
     def __init__(self, registry: Registry, server: FaultServer) -> None:
         self.executor = Executor(OneConnection(server), Redactor(), lambda run_id: None)  # type: ignore[arg-type, return-value]
         self.registry = registry
-        self.journal = MemoryJournal()
+        self.journal = Hurried()
         self.attempts: list[AttemptEnded] = []
 
     async def go(self, text: str = WORKFLOW, records: tuple[Record, ...] = ()) -> RunReport:
         document = source.read(textwrap.dedent(text), "mail.yaml")
         planned = plan.compile(structure.load(document), document, self.registry)
-        claim = await self.journal.accept(RunRow("run-1", "mail", "{}", "null", time.time()))
-        await self.journal.record(claim, *records)
-        reporter = Reporter({}, {})
+        driver = Driver(Surroundings(self.journal, self.executor), lambda text: planned)
+        await self.journal.open()
+        hash_ = await self.journal.keep_document(textwrap.dedent(text))
+        claim = await self.journal.accept(RunRow("run-1", "mail", hash_, "{}", "null", time.time()))
+        await self.journal.write(claim, 0, records, Rest("ready"))
 
         def observe(event: Any) -> None:
-            reporter(event)
             if isinstance(event, AttemptEnded):
                 self.attempts.append(event)
 
-        clock = itertools.count(time.time(), 10 * HOUR_S)
-        around = Surroundings(self.journal, self.executor, lambda: next(clock))
-        await Reactor(planned, RunFacts("run-1", time.time(), {}), claim, around, observe, watched=False).run()
-        return reporter.report()
+        await driver.follow("run-1", observe)
+        return report_of(await self.journal.load("run-1"), planned)
 
     @property
     def waits(self) -> list[float]:
@@ -273,7 +284,7 @@ async def test_after_a_crash_nobody_who_has_it_for_certain_gets_it_again(core_re
     async with FaultServer("ok", busy=[{"carl@example.com"}]) as server:
         first = Run(core_registry, server)
         await first.go()
-        _, records, _ = await first.journal.load("run-1")
+        records = (await first.journal.load("run-1")).records
         before = dict(server.copies)
         cut = next(at for at, record in enumerate(records) if (record.kind, record.n) == ("begun", 2)) + 1
         report = await Run(core_registry, server).go(records=tuple(records[:cut]))
@@ -288,11 +299,19 @@ async def test_the_doubt_of_a_crash_is_not_forgotten_by_a_harmless_fault(core_re
     """An attempt that was cut off may have sent the mail: the copy is marked, though a refusal came between."""
     async with Passing("mail-451") as server:
         run = Run(core_registry, server)
-        report = await run.go(records=(Record("/mail", 1, "begun", "{}"),))
+        report = await run.go(records=(await begun(core_registry),))
 
     assert run.waits == [60.0, 0.0]
     assert [parsed(mail)["Weft-Possible-Repeat"] for mail in server.stored] == ["2"]
     assert output(report)["possible_repeat"] is True
+
+
+async def begun(registry: Registry) -> Record:
+    """What stands on record before a mail is sent."""
+    async with FaultServer("ok") as server:
+        run = Run(registry, server)
+        await run.go()
+        return next(record for record in (await run.journal.load("run-1")).records if record.kind == "begun")
 
 
 @pytest.mark.parametrize(("retries", "tries"), [(0, 1), (2, 3), (7, 8)])

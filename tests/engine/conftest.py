@@ -12,14 +12,14 @@ import pytest
 
 from weft import packs, plan, source, structure
 from weft.connections import Connections, Environment
+from weft.engine.driver import Driver
 from weft.engine.events import Event, Observer
 from weft.engine.interpreter import RunFacts
 from weft.engine.reactor import Reactor, Surroundings
-from weft.engine.report import Reporter, RunReport
+from weft.engine.report import RunReport, report_of
 from weft.executor import Executor
-from weft.journal.base import Journal, Record, RunRow
+from weft.journal.base import Journal, Listed, Record, Rest, RunRow
 from weft.journal.memory import MemoryJournal
-from weft.journal.sqlite import SqliteJournal
 from weft.outcome import encode
 from weft.plan import Plan
 from weft.redaction import Redactor
@@ -34,10 +34,12 @@ class Lab:
 
     registry: Registry
     environ: dict[str, str] = field(default_factory=dict)
-    new_journal: Callable[[], MemoryJournal | SqliteJournal] = MemoryJournal
+    new_journal: Callable[[], Journal] = MemoryJournal
     redactor: Redactor = field(default_factory=Redactor)
     events: list[Event] = field(default_factory=list)
-    reactor: Reactor | None = None
+    driver: Driver | None = None
+    document: str = ""
+    run_id: str = ""
     runs: int = 0
     around: Journal | None = None  #: in the journal's stead, for the reactor
     observe: Observer = lambda event: None
@@ -61,50 +63,105 @@ class Lab:
     async def run(self, text: str | Plan, inputs: Mapping[str, Any] | None = None, run_id: str = "") -> RunReport:
         """Run a document to its end."""
         planned = self.plan(text) if isinstance(text, str) else text
-        self.runs += 1
-        facts = RunFacts(run_id or f"run-{self.runs}", time.time(), dict(inputs or {}))
-        return await self._drive(planned, facts, ())
+        await self.start(planned, inputs, run_id)
+        return report_of(await self.journal.load(self.run_id), planned)
 
-    async def resume(self, planned: Plan, records: Iterable[Record], facts: RunFacts) -> RunReport:
+    async def start(self, planned: Plan, inputs: Mapping[str, Any] | None = None, run_id: str = "") -> Listed:
+        """Run a plan to its end, or until it is parked."""
+        self.runs += 1
+        self.run_id = run_id or f"run-{self.runs}"
+        driver = await self._driver(planned)
+        row = self._row(planned, RunFacts(self.run_id, time.time(), dict(inputs or {})))
+        self.events.clear()
+        return await asyncio.wait_for(driver.start(row, planned, self._observe, watched=True), 20)
+
+    async def follow(self) -> RunReport:
+        """Go on with the last run."""
+        assert self.driver is not None
+        await asyncio.wait_for(self.driver.follow(self.run_id, self._observe, watched=True), 20)
+        return report_of(await self.journal.load(self.run_id), self.planned)
+
+    async def resume(self, planned: Plan, records: Iterable[Record], facts: RunFacts, *, report: bool = True) -> Any:
         """Run a document on a new journal that holds these records already, as after a crash."""
         self.journal = self.new_journal()
-        return await self._drive(planned, facts, records)
-
-    async def _drive(self, planned: Plan, facts: RunFacts, records: Iterable[Record]) -> RunReport:
-        row = RunRow(facts.run_id, planned.workflow.name, encode(dict(facts.inputs)), "null", facts.started_at)
-        claim = await self.journal.accept(row)
-        await self.journal.record(claim, *records)
-        reporter = Reporter(dict(facts.inputs), {})
+        self.run_id = facts.run_id
+        driver = await self._driver(planned)
+        claim = await self.journal.accept(self._row(planned, facts))
+        news = 0
+        for record in records:
+            if record.kind == "cancel":
+                await self.journal.cancel(facts.run_id)
+                news += 1
+            elif record.kind == "signal":
+                await self.journal.signal(facts.run_id, record.path, record.payload)
+                news += 1
+            else:
+                await self.journal.write(claim, news, [record])
+        await self.journal.write(claim, news, (), Rest("ready"))
         self.events.clear()
+        if report:
+            return await self.follow()
+        return await asyncio.wait_for(driver.follow(facts.run_id), 20)
 
-        def observe(event: Event) -> None:
-            self.events.append(event)
-            reporter(event)
-            self.observe(event)
+    async def cancel(self) -> None:
+        """Ask the run in hand to stop."""
+        assert self.driver is not None
+        await self.driver.cancel(self.run_id)
 
+    def turn_to(self, planned: Plan) -> None:
+        """Go on with another plan, as after an update."""
+        assert self.driver is not None
         around = Surroundings(self.around or self.journal, self.executor)
-        self.reactor = Reactor(planned, facts, claim, around, observe, watched=True)
-        await asyncio.wait_for(self.reactor.run(), 20)
-        return reporter.report()
+        self.planned, self.driver = planned, Driver(around, lambda text: planned)
+
+    async def _driver(self, planned: Plan) -> Driver:
+        await self.journal.open()
+        self.planned = planned
+        around = Surroundings(self.around or self.journal, self.executor)
+        self.driver = Driver(around, lambda text: planned)
+        self.document = await self.journal.keep_document(encode(planned.source.text))
+        return self.driver
+
+    def _row(self, planned: Plan, facts: RunFacts) -> RunRow:
+        inputs = encode(dict(facts.inputs))
+        return RunRow(facts.run_id, planned.workflow.name, self.document, inputs, "null", facts.started_at)
+
+    def _observe(self, event: Event) -> None:
+        self.events.append(event)
+        self.observe(event)
+
+    @property
+    def reactor(self) -> Reactor | None:
+        """What drives the run, while it is in hand."""
+        return None if self.driver is None else self.driver.live.get(self.run_id)
 
     async def records(self, run_id: str) -> list[Record]:
-        return (await self.journal.load(run_id))[1]
+        return list((await self.journal.load(run_id)).records)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
-    """The engine on each journal of one process."""
-    files: list[SqliteJournal] = []
+    """The engine on each journal of one machine; a module may ask for `postgres`, too."""
+    opened: list[Journal] = []
 
-    def in_file() -> SqliteJournal:
-        files.append(SqliteJournal(tmp_path / f"journal-{len(files)}.db"))
-        return files[-1]
+    def in_database() -> Journal:
+        from weft.journal.postgres import PostgresJournal
+
+        opened.append(PostgresJournal(request.getfixturevalue("postgres_server").database()))
+        return opened[-1]
+
+    def in_file() -> Journal:
+        from weft.journal.sqlite import SqliteJournal
+
+        opened.append(SqliteJournal(tmp_path / f"journal-{len(opened)}.db"))
+        return opened[-1]
 
     registry = Registry([packs.read(LAB, "lab", packs.package_of(LAB))])
     for action in registry.actions():  # their modules outlive a test, and each test counts from 0
         for name, value in vars(action.import_module()).items():
             if name.isupper() and isinstance(value, list | dict | set):
                 value.clear()
-    yield Lab(registry, new_journal=in_file if request.param == "sqlite" else MemoryJournal)
-    for file in files:
-        await file.close()
+    kinds: dict[str, Callable[[], Journal]] = {"memory": MemoryJournal, "sqlite": in_file, "postgres": in_database}
+    yield Lab(registry, new_journal=kinds[request.param])
+    for journal in opened:
+        await journal.close()

@@ -451,7 +451,7 @@ async def test_cancel_stops_what_runs_and_still_does_finally(lab):
     )
     task = asyncio.create_task(lab.run(planned))
     await _until(lambda: any(isinstance(event, AttemptStarted) for event in lab.events))
-    lab.reactor.cancel()
+    await lab.cancel()
     report = await task
 
     assert report.state == "cancelled"
@@ -467,7 +467,7 @@ async def test_a18_a_begun_effect_ends_before_the_run_is_cancelled(lab):
     task = asyncio.create_task(lab.run(planned))
     await _until(lambda: any(isinstance(event, AttemptStarted) for event in lab.events))
     await asyncio.sleep(0.05)
-    lab.reactor.cancel()
+    await lab.cancel()
     report = await task
 
     assert len(deliver.DELIVERED) == 1
@@ -486,8 +486,8 @@ async def test_a_second_cancel_stops_at_once(lab):
     task = asyncio.create_task(lab.run(planned))
     await _until(lambda: any(isinstance(event, AttemptStarted) for event in lab.events))
     await asyncio.sleep(0.05)
-    lab.reactor.cancel()
-    lab.reactor.cancel()
+    await lab.cancel()
+    await lab.cancel()
     report = await task
 
     assert report.state == "cancelled"
@@ -502,7 +502,7 @@ async def test_a_cancel_ends_a_wait(lab):
     task = asyncio.create_task(lab.run(lab.plan("name: c\nsteps: [{id: a, wait: {for: 1h}}, {id: b, uses: echo}]")))
     await _until(lambda: any(isinstance(event, StepStarted) for event in lab.events))
     await asyncio.sleep(0.05)
-    lab.reactor.cancel()
+    await lab.cancel()
     report = await task
 
     assert report.state == "cancelled"

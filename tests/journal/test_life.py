@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from weft.journal.life import Life, is_alive
+from weft.journal.life import Life, clear_away, is_alive
 
 SCRIPT = """
     import sys, time
@@ -94,3 +94,30 @@ def test_observers_at_the_birth_do_not_hide_it(tmp_path: Path) -> None:
     assert all(is_alive(tmp_path, life.name) for life in lives)
     for life in lives:
         life.end()
+
+
+def test_a_life_whose_file_was_deleted_knows_it(tmp_path: Path) -> None:
+    """A13: the lock is held as before, but on a file that nobody else can find; another file in its place is no proof."""
+    life = Life(tmp_path)
+    assert not life.holds()
+    life.begin()
+    assert life.holds()
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    assert not life.holds()
+    file.touch()
+    assert not life.holds()
+    assert not is_alive(tmp_path, life.name)
+    life.end()
+
+
+def test_what_the_dead_left_is_cleared_away(tmp_path: Path) -> None:
+    """Files of processes that ended without a word go, those of the living stay."""
+    life = Life(tmp_path)
+    life.begin()
+    (tmp_path / "dead.alive").touch()
+    (tmp_path / "else").touch()
+    clear_away(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["else", f"{life.name}.alive"])
+    life.end()

@@ -3,108 +3,235 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import re
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from weft.errors import JournalRefused, JournalUnavailable
-from weft.journal import sqlite_file
-from weft.journal.base import Ended, Record, RunRow
-from weft.journal.sqlite import MIGRATIONS, SqliteJournal
+from weft.journal import reader, sqlite_file
+from weft.journal.base import Claim, Ended, Record, Rest, RunQuery, RunRow
+from weft.journal.sqlite import SqliteJournal
 from weft.journal.sqlite_file import open_file
+from weft.journal.sqlite_mark import Mark
+from weft.journal.sqlite_schema import MIGRATIONS
+
+DOCUMENT = "5c6e78e8f0b0a1ff9d54b2ff1c4a96fd4d68ae8ba0fbde25bd5dd8a3ea6e1f5e"
 
 
-def row(run_id: str = "r1") -> RunRow:
-    return RunRow(run_id, "w", "{}", "null", 12.5)
+def row(run_id: str = "r1", **facts: Any) -> RunRow:
+    given: dict[str, Any] = {"workflow": "w", "inputs": "{}", "trigger": "null", "started_at": 12.5} | facts
+    return RunRow(run_id, document=DOCUMENT, **given)
 
 
-def started(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Another process that runs `script`."""
+def begun(path: str = "/a", payload: str = "{}") -> Record:
+    return Record(path, 1, "begun", payload)
+
+
+@asynccontextmanager
+async def opened(file: Path) -> AsyncIterator[SqliteJournal]:
+    """A journal with a document that runs can follow."""
+    journal = SqliteJournal(file)
+    await journal.open()
+    try:
+        await journal.writer.do(
+            lambda connection: connection.execute(
+                "INSERT INTO documents VALUES (?, 'text') ON CONFLICT DO NOTHING", (DOCUMENT,)
+            ).close()
+        )
+        yield journal
+    finally:
+        await journal.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "journal.db"
+
+
+@pytest.fixture
+async def journal(file: Path) -> AsyncIterator[SqliteJournal]:
+    async with opened(file) as kept:
+        yield kept
+
+
+def started(body: str, file: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Another process that runs `body` with an open `journal` and `row` at hand."""
+    script = """
+import asyncio, sys
+from pathlib import Path
+from weft.journal.base import *
+from weft.journal.sqlite import SqliteJournal
+
+async def main():
+    journal = SqliteJournal(Path(sys.argv[1]))
+    await journal.open()
+    document = await journal.keep_document("text")
+    row = lambda run_id: RunRow(run_id, "w", document, "{}", "null", 1.0)
+BODY
+    await journal.close()
+
+asyncio.run(main())
+"""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        [
+            sys.executable,
+            "-c",
+            script.replace("BODY", textwrap.indent(textwrap.dedent(body), "    ")),
+            file,
+            *arguments,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-async def test_another_process_reads_what_was_acknowledged_after_a_kill(tmp_path: Path) -> None:
-    """Whatever was acknowledged before a SIGKILL is there, and the next owner's claim ends the dead one's."""
-    file = tmp_path / "journal.db"
-    script = f"""
-        import asyncio, sys
-        from pathlib import Path
-        from weft.journal.base import Record, RunRow
-        from weft.journal.sqlite import SqliteJournal
-
-        async def main():
-            journal = SqliteJournal(Path({str(file)!r}))
-            claim = await journal.accept(RunRow("r1", "w", "{{}}", "null", 1.0))
-            for n in range(1, 1_000_000):
-                await journal.record(claim, Record("/a", n, "begun", "{{}}"))
-                print(n, claim.epoch, flush=True)
-
-        asyncio.run(main())
-    """
-    child = started(script)
+# ---- several processes
+async def test_another_process_reads_what_was_acknowledged_after_a_kill(file: Path) -> None:
+    """Whatever was acknowledged before a SIGKILL is there, and the run is found and taken over at once."""
+    child = started(
+        """
+        claim = await journal.accept(row("r1"))
+        for n in range(1, 1_000_000):
+            await journal.write(claim, 0, [Record("/a", n, "begun", "{}")])
+            print(n, flush=True)
+        """,
+        file,
+    )
     assert child.stdout is not None
     told = [child.stdout.readline() for _ in range(25)]
     child.kill()
     rest, _ = child.communicate()
-    acknowledged = int([line for line in [*told, *rest.splitlines()] if line.strip()][-1].split()[0])
+    acknowledged = int([line for line in [*told, *rest.splitlines()] if line.strip()][-1])
 
-    journal = SqliteJournal(file)
-    claim = await journal.claim("r1", ends=1)
-    found = len((await journal.load("r1"))[1])
-    await journal.close()
-    assert claim.epoch == 2
-    assert acknowledged <= found <= acknowledged + 1
+    async with opened(file) as journal:
+        (found,) = await journal.abandoned()
+        assert await journal.release("r1", ends=found.status.epoch) == "ready"
+        await journal.claim("r1")
+        assert acknowledged <= len((await journal.load("r1")).records) <= acknowledged + 1
+        assert len(list((file.parent / "alive").iterdir())) == 1  # what the dead one left is gone
 
 
-async def test_what_waits_shares_one_commit(tmp_path: Path) -> None:
+async def test_a_stopped_process_is_alive(journal: SqliteJournal, file: Path) -> None:
+    """A13: a process that the system holds keeps its runs; its death alone frees them."""
+    child = started(
+        """
+        await journal.accept(row("r1"))
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+        """,
+        file,
+    )
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        os.kill(child.pid, signal.SIGSTOP)
+        await asyncio.sleep(0.2)
+        assert await journal.abandoned() == []
+    finally:
+        child.kill()
+        child.communicate()
+    assert [run.row.id for run in await journal.abandoned()] == ["r1"]
+
+
+async def test_two_processes_use_one_file(file: Path) -> None:
+    """Two that open a new file at the same time both work, and each sees the other's runs."""
+    body = """
+        for number in range(50):
+            await journal.accept(row(f"{sys.argv[2]}{number}"))
+    """
+    children = [started(body, file, name) for name in ("a", "b")]
+    assert [child.communicate()[1] for child in children] == ["", ""]
+
+    async with opened(file) as journal:
+        assert len(await journal.runs(RunQuery(limit=1000))) == 100
+
+
+async def test_a_deleted_lock_ends_what_was_claimed_under_it(journal: SqliteJournal, file: Path) -> None:
+    """A13: where others take this process for dead no effect begins under an old claim, and the runs are found."""
+    claim = await journal.accept(row())
+    await journal.confirm(claim)
+    name = journal.name
+    (file.parent / "alive" / f"{name}.alive").unlink()
+    with pytest.raises(JournalRefused) as caught:
+        await journal.confirm(claim)
+    assert caught.value.problem.code == "another_owner"
+    assert journal.name != name
+
+    async with opened(file) as other:
+        assert [run.row.id for run in await other.abandoned()] == ["r1"]
+    assert [run.row.id for run in await journal.abandoned()] == ["r1"]
+    await journal.release("r1", ends=1)
+    await journal.confirm(await journal.claim("r1"))
+    with pytest.raises(JournalRefused):
+        await journal.confirm(claim)
+
+
+async def test_a_beat_finds_out_that_the_lock_is_gone(journal: SqliteJournal, file: Path) -> None:
+    """A13: also a process that begins no effect becomes visible again."""
+    shutil.rmtree(file.parent / "alive")
+    await journal.beat()
+    await journal.accept(row())
+
+    async with opened(file) as other:
+        assert await other.abandoned() == []
+
+
+# ---- one thread writes, others read
+async def test_what_waits_shares_one_commit(journal: SqliteJournal) -> None:
     """A hundred writers at once need a few transactions, one writer one for each write."""
-    journal = SqliteJournal(tmp_path / "journal.db")
     claims = await asyncio.gather(*(journal.accept(row(f"r{number}")) for number in range(100)))
     before = journal.writer.commits
-    await asyncio.gather(*(journal.record(claim, Record("/a", 1, "begun", "{}")) for claim in claims))
+    await asyncio.gather(*(journal.write(claim, 0, [begun()]) for claim in claims))
     together = journal.writer.commits - before
     for n in range(2, 12):
-        await journal.record(claims[0], Record("/a", n, "begun", "{}"))
+        await journal.write(claims[0], 0, [Record("/a", n, "begun", "{}")])
     alone = journal.writer.commits - before - together
-    await journal.close()
 
     assert together <= 10
     assert alone == 10
 
 
-async def test_a_file_that_another_program_holds_is_waited_for(tmp_path: Path) -> None:
-    """A15: while another program holds the lock writes wait, it is seen, and they go through when it lets go."""
-    file = tmp_path / "journal.db"
-    journal = SqliteJournal(file)
+async def test_a_file_that_another_program_holds_is_waited_for(journal: SqliteJournal, file: Path) -> None:
+    """A15: while another program holds the lock writes wait, it is seen, reads go on, and the writes go through."""
     claim = await journal.accept(row())
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writing = asyncio.create_task(journal.record(claim, Record("/a", 1, "begun", "{}")))
-    while journal.writer.held_since is None:
-        await asyncio.sleep(0.01)
-    assert not writing.done()
-    other.execute("COMMIT")
-    other.close()
+    try:
+        writing = asyncio.create_task(journal.write(claim, 0, [begun()]))
+        while journal.writer.held_since is None:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(2):
+            assert (await journal.load("r1")).records == ()
+            assert len(await journal.runs(RunQuery())) == 1
+            assert await journal.wake(10) == []
+            await journal.confirm(claim)
+        await asyncio.sleep(2.5 * sqlite_file.BUSY_MS / 1000)
+        assert not writing.done()
+    finally:
+        other.execute("COMMIT")
+        other.close()
     await writing
 
     assert journal.writer.held_since is None
-    await journal.close()
+    assert len((await journal.load("r1")).records) == 1
 
 
-async def test_a_full_disk_refuses_and_the_journal_goes_on_when_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_and_the_journal_goes_on_when_there_is_room(journal: SqliteJournal) -> None:
     """A15: what could not be written is answered with an error and is not there; later writes go through."""
-    file = tmp_path / "journal.db"
-    journal = SqliteJournal(file)
     claim = await journal.accept(row())
 
     def shrink(connection: sqlite3.Connection) -> None:
@@ -113,68 +240,228 @@ async def test_a_full_disk_refuses_and_the_journal_goes_on_when_there_is_room(tm
 
     await journal.writer.do(shrink)
     with pytest.raises(JournalUnavailable, match="SQLITE_FULL") as caught:
-        await journal.record(claim, Record("/a", 1, "succeeded", "x" * 100_000))
+        await journal.write(claim, 0, [begun(payload="x" * 100_000)])
     assert caught.value.problem.remedy == "Make room on the disk."
-    await journal.record(claim, Record("/a", 1, "succeeded", "x" * 100_000))
+    assert (await journal.load("r1")).records == ()
+    await journal.write(claim, 0, [begun(payload="x" * 100_000)])
 
-    assert [len(record.payload) for record in (await journal.load("r1"))[1]] == [100_000]
-    await journal.close()
+    assert [len(record.payload) for record in (await journal.load("r1")).records] == [100_000]
 
 
-async def test_a_writer_that_gave_up_waiting_stops_nobody(tmp_path: Path) -> None:
+async def test_a_writer_that_gave_up_waiting_stops_nobody(journal: SqliteJournal) -> None:
     """A cancelled caller's write may count; the ones after it are answered as ever."""
-    journal = SqliteJournal(tmp_path / "journal.db")
     claim = await journal.accept(row())
-    gone = asyncio.create_task(journal.record(claim, Record("/a", 1, "begun", "{}")))
+    gone = asyncio.create_task(journal.write(claim, 0, [begun()]))
     await asyncio.sleep(0)
     gone.cancel()
-    await journal.finish(claim, Ended("succeeded", "{}"))
+    await journal.write(claim, 0, (), Ended("succeeded", "{}"))
 
-    assert (await journal.load("r1"))[2] == Ended("succeeded", "{}")
-    await journal.close()
+    assert (await journal.status("r1")).status.state == "succeeded"
+
+
+async def test_a_claim_that_nobody_waited_for_is_not_lost(journal: SqliteJournal) -> None:
+    """Who gave up waiting for a claim gets it with the next try; else the run had an owner that knows nothing of it."""
+    await journal.submit(row())
+    gone = asyncio.create_task(journal.claim("r1"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+
+    await journal.write(await journal.claim("r1"), 0, (), Ended("succeeded", "{}"))
+
+
+async def test_closing_writes_what_waits(file: Path) -> None:
+    """What was asked for before the close is done, and answered."""
+    async with opened(file) as journal:
+        asked = [asyncio.create_task(journal.accept(row(f"r{number}"))) for number in range(5)]
+        await asyncio.sleep(0)
+    assert [(await each).epoch for each in asked] == [1] * 5
     with pytest.raises(JournalUnavailable, match="closed"):
         await journal.load("r1")
 
 
-async def test_closing_writes_what_waits(tmp_path: Path) -> None:
-    """What was asked for before the close is done, and answered."""
-    journal = SqliteJournal(tmp_path / "journal.db")
-    asked = [asyncio.create_task(journal.accept(row(f"r{number}"))) for number in range(5)]
-    await asyncio.sleep(0)
-    await journal.close()
+async def test_a_refusal_leaves_no_trace_in_the_batch(journal: SqliteJournal) -> None:
+    """One piece of work that refuses neither writes nor keeps the others of its transaction from writing."""
+    claim = await journal.accept(row())
+    first, second, third = await asyncio.gather(
+        journal.write(claim, 0, [begun(payload="1")]),
+        journal.write(claim, 0, [begun("/b"), begun(payload="2")]),
+        journal.write(claim, 0, [begun("/c")]),
+        return_exceptions=True,
+    )
 
-    assert [(await each).epoch for each in asked] == [1] * 5
-
-
-async def test_two_processes_use_one_file(tmp_path: Path) -> None:
-    """Two that open a new file at the same time both work, and each sees the other's runs."""
-    file = tmp_path / "journal.db"
-    script = f"""
-        import asyncio, sys
-        from pathlib import Path
-        from weft.journal.base import RunRow
-        from weft.journal.sqlite import SqliteJournal
-
-        async def main(name):
-            journal = SqliteJournal(Path({str(file)!r}))
-            for number in range(50):
-                await journal.accept(RunRow(f"{{name}}{{number}}", "w", "{{}}", "null", 1.0))
-            await journal.close()
-
-        asyncio.run(main(sys.argv[1]))
-    """
-    children = [started(script, name) for name in ("a", "b")]
-    assert [child.communicate()[1] for child in children] == ["", ""]
-
-    journal = SqliteJournal(file)
-    for name in ("a0", "a49", "b0", "b49"):
-        assert (await journal.load(name))[0].id == name
-    await journal.close()
+    assert (first, type(second), third) == (None, JournalRefused, None)
+    assert [record.path for record in (await journal.load("r1")).records] == ["/a", "/c"]
 
 
-def test_durability_is_read_back(tmp_path: Path) -> None:
+async def test_a_payload_that_cannot_be_kept_fails_alone(journal: SqliteJournal) -> None:
+    """§2.3, pitfall 11: who brings it is told of that very fault; the others of its transaction are kept."""
+    claims = [await journal.accept(row(f"r{number}")) for number in range(5)]
+    answers = await asyncio.gather(
+        *(journal.write(claim, 0, [begun(payload="\ud800" if claim.run_id == "r2" else "1")]) for claim in claims),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in answers] == [type(None)] * 2 + [UnicodeEncodeError] + [type(None)] * 2
+    assert [(await journal.status(claim.run_id)).status.size for claim in claims] == [1, 1, 0, 1, 1]
+
+
+async def test_a_read_that_fails_is_told_and_the_next_one_goes_on(journal: SqliteJournal) -> None:
+    """A15: a fault of the file is answered as unavailable; the file is opened again for the next question."""
+    await journal.submit(row())
+    for table in ("nowhere", "nowhere"):
+        with pytest.raises(JournalUnavailable, match="could not be read"):
+            await journal._ask(lambda connection, table=table: connection.execute(f"SELECT * FROM {table}"))
+    assert await journal.ready(1) == ["r1"]
+
+
+async def test_an_idle_process_writes_nothing(journal: SqliteJournal, file: Path) -> None:
+    """Looking for work, beating, repeating what is known: none of it is a transaction."""
+    claim = await journal.accept(row(), begun())
+    await journal.write(await journal.accept(row("r2")), 0, (), Rest("waiting", wake_at=2e12))
+    await journal.keep_document("text")
+    before = file.with_name("journal.db-wal").read_bytes(), journal.writer.commits
+    for _ in range(3):
+        await journal.beat()
+        await journal.confirm(claim)
+        for looking in (
+            journal.ready(9),
+            journal.wake(9),
+            journal.next_wake(),
+            journal.abandoned(),
+            journal.attention(),
+        ):
+            await looking
+        await journal.write(claim, 0, [begun()])
+        await journal.keep_document("text")
+        await journal.purge(0.0)
+        with pytest.raises(JournalRefused):
+            await journal.release("r1", ends=7)
+
+    assert (file.with_name("journal.db-wal").read_bytes(), journal.writer.commits) == before
+
+
+# ---- answers that are lost
+@pytest.fixture
+def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make the next transaction look failed although it is on disk."""
+    real = Mark.advance
+
+    def once(mark: Mark, lineage: str, commits: int) -> None:
+        monkeypatch.setattr(Mark, "advance", real)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    return lambda: monkeypatch.setattr(Mark, "advance", once)
+
+
+async def test_every_call_may_be_made_again(journal: SqliteJournal, lose_answers: Callable[[], None]) -> None:
+    """A8: after a commit whose answer was lost the same call is answered as if it had been the first."""
+
+    async def twice(call: Callable[[], Awaitable[Any]]) -> Any:
+        lose_answers()
+        with pytest.raises(JournalUnavailable):
+            await call()
+        return await call()
+
+    claim = await twice(lambda: journal.accept(row(), Record("/ask", 1, "waits", '{"deadline":null}')))
+    assert await twice(lambda: journal.cancel("r1")) == 1
+    await twice(lambda: journal.signal("r1", "/ask", "1"))
+    await twice(lambda: journal.write(claim, 2, [begun()]))
+    await twice(lambda: journal.write(claim, 2, [], Ended("succeeded", "{}")))
+    await twice(lambda: journal.submit(row("r2")))
+    second = await twice(lambda: journal.claim("r2"))
+    await twice(lambda: journal.save_artifact("r2", b"x", name="x", content_type="text/plain"))
+    await twice(lambda: journal.write(second, 0, [], Rest("waiting", wake_at=1.0)))
+    await twice(lambda: journal.keep_document("other"))
+
+    kept = await journal.load("r1")
+    assert [(record.path, record.kind) for record in kept.records] == [
+        ("/ask", "waits"),
+        ("", "cancel"),
+        ("/ask", "signal"),
+        ("/a", "begun"),
+    ]
+    assert kept.status.state == "succeeded"
+    for asked in (journal.accept(row()), journal.submit(row("r2"))):
+        with pytest.raises(JournalRefused, match="known already"):
+            await asked
+
+
+async def test_a_lost_claim_gives_nobody_else_a_right(
+    journal: SqliteJournal, file: Path, lose_answers: Callable[[], None]
+) -> None:
+    """A8: the answer that was lost is that caller's alone."""
+    await journal.submit(row())
+    lose_answers()
+    with pytest.raises(JournalUnavailable):
+        await journal.claim("r1")
+    async with opened(file) as other:
+        with pytest.raises(JournalRefused):
+            await other.claim("r1")
+    assert isinstance(await journal.claim("r1"), Claim)
+    with pytest.raises(JournalRefused):
+        await journal.claim("r1")
+
+
+# ---- a million runs
+async def test_no_question_reads_what_it_does_not_tell(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Lists, and looks for work, go through an index of their own order: what has ended or waits costs them nothing."""
+    statements: list[str] = []
+    connect = reader.connect
+
+    def traced(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(reader, "connect", traced)
+    async with opened(file) as journal:
+        await journal.writer.do(lambda connection: connection.set_trace_callback(statements.append))
+        for number in range(20):
+            claim = await journal.accept(row(f"r{number}"), Record("/ask", 1, "waits", '{"deadline":null}'))
+            then = (None, Ended("succeeded", "{}"), Rest("waiting", wake_at=1.0), Rest("waiting", wake_at=2e12))[
+                number % 4
+            ]
+            await journal.write(claim, 0, [begun()], then)
+        await journal.cancel("r0")
+        await journal.signal("r3", "/ask", "1")
+        await journal.save_artifact("r1", b"x", name="x", content_type="text/plain")
+        for query in (
+            RunQuery(),
+            RunQuery(before="r3"),
+            RunQuery(workflow="w", before="r3"),
+            RunQuery(states=("succeeded", "failed"), since=1.0, until=99.0),
+            RunQuery(workflow="w", states=("running",), since=1.0),
+        ):
+            await journal.runs(query)
+        await journal.ready(10)
+        await journal.wake(10)
+        await journal.wake(10, only="r2")
+        await journal.next_wake()
+        await journal.attention()
+        await journal.abandoned()
+        await journal.unfinished()
+        await journal.release("r0", ends=1)
+        await journal.claim("r0")
+        await journal.purge(time.time() + 1)
+
+    asked = {statement for statement in statements if re.match(r"SELECT|UPDATE|DELETE", statement)}
+    asked = {statement for statement in asked if not re.search(r"UPDATE file|FROM file", statement)}  # it has one row
+    assert len(asked) > 40
+    connection = open_file(file, MIGRATIONS)
+    for statement in asked:
+        plan = [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        costly = [step for step in plan if "SCAN" in step or "B-TREE" in step]
+        # The names of those who have a running run: as many rows as there are such runs.
+        assert costly in ([], ["SCAN statuses USING COVERING INDEX statuses_running"]), f"{statement}: {plan}"
+    connection.close()
+
+
+# ---- the file
+def test_durability_is_read_back(file: Path) -> None:
     """The file is in WAL mode with every commit flushed, belongs to its user alone, and lies in a directory that does."""
-    file = tmp_path / "home" / "journal.db"
     connection = open_file(file, MIGRATIONS)
 
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -214,50 +501,205 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+async def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     """A file of another kind is refused by its name and keeps its bytes."""
     file = tmp_path / "journal.db"
     file.write_bytes(b"not a database at all" * 100)
     with pytest.raises(JournalUnavailable, match="cannot be used as a journal"):
-        open_file(file, MIGRATIONS)
+        await SqliteJournal(file).open()
 
     assert file.read_bytes() == b"not a database at all" * 100
 
 
-def test_a_second_name_is_refused_and_a_link_is_followed(tmp_path: Path) -> None:
-    """A13: a hard link would let two processes miss each other's locks; a symbolic one leads to the same file."""
+async def test_a_second_name_is_refused_and_a_link_is_followed(tmp_path: Path) -> None:
+    """A13: a hard link would let two processes miss each other's locks; a symbolic one leads to the same file and locks."""
     file = tmp_path / "journal.db"
-    open_file(file, MIGRATIONS).close()
-    (tmp_path / "soft.db").symlink_to(file)
-    open_file(tmp_path / "soft.db", MIGRATIONS).close()
-    assert not (tmp_path / "soft.db-wal").exists()
+    async with opened(file) as journal:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "soft.db").symlink_to(file)
+        async with opened(tmp_path / "elsewhere" / "soft.db") as other:
+            await other.accept(row())
+            assert await journal.abandoned() == []
+        assert [run.row.id for run in await journal.abandoned()] == ["r1"]
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["soft.db"]
     os.link(file, tmp_path / "hard.db")
     with pytest.raises(JournalUnavailable, match="hard link"):
-        open_file(file, MIGRATIONS)
+        await SqliteJournal(file).open()
 
 
-def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where locks do not hold, no journal is begun; the kinds are told by the system's own table of mounts."""
-    kind = sqlite_file.file_system(tmp_path)
+async def test_a_network_file_system_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A13: where locks do not hold, no journal is begun; the kinds are told by the system's own table of mounts."""
+    kind = sqlite_file.file_system(file.parent.parent)
     assert kind
     assert kind not in sqlite_file.NETWORK
     monkeypatch.setattr(sqlite_file, "NETWORK", {kind})  # a machine of the tests has no network file system
     with pytest.raises(JournalUnavailable, match="network file system"):
-        open_file(tmp_path / "journal.db", MIGRATIONS)
-    assert list(tmp_path.glob("journal*")) == []
+        await SqliteJournal(file).open()
+    assert not file.parent.exists()
 
 
-async def test_a_refusal_leaves_no_trace_in_the_batch(tmp_path: Path) -> None:
-    """One piece of work that refuses neither writes nor keeps the others of its transaction from writing."""
-    journal = SqliteJournal(tmp_path / "journal.db")
-    claim = await journal.accept(row())
-    first, second, third = await asyncio.gather(
-        journal.record(claim, Record("/a", 1, "begun", "1")),
-        journal.record(claim, Record("/b", 1, "begun", "1"), Record("/a", 1, "begun", "2")),
-        journal.record(claim, Record("/c", 1, "begun", "1")),
-        return_exceptions=True,
-    )
+# ---- a restore of yesterday
+async def busy_day(file: Path) -> None:
+    """Runs in every state that has not ended, and one that has."""
+    async with opened(file) as journal:
+        await journal.accept(row("running"), begun())
+        await journal.submit(row("ready"))
+        for run_id, then in (
+            ("waiting", Rest("waiting", wake_at=1.0)),
+            ("parked", Rest("parked", reason='{"code":"stuck"}')),
+            ("ended", Ended("succeeded", "{}")),
+        ):
+            await journal.write(await journal.accept(row(run_id)), 0, (), then)
 
-    assert (first, type(second), third) == (None, JournalRefused, None)
-    assert [record.path for record in (await journal.load("r1"))[1]] == ["/a", "/c"]
-    await journal.close()
+
+async def states(file: Path) -> dict[str, tuple[str, bool]]:
+    """State of each run, and whether it is held because of a restore."""
+    async with opened(file) as journal:
+        return {
+            run.row.id: (run.status.state, '"restored"' in (run.status.reason or ""))
+            for run in await journal.runs(RunQuery())
+        }
+
+
+HELD = dict.fromkeys(("running", "ready", "waiting", "parked"), ("parked", True)) | {"ended": ("succeeded", False)}
+
+
+def marked(file: Path) -> tuple[str, int]:
+    """Lineage and commits as the mark has them."""
+    lineage, commits = file.with_name(f"{file.name}-mark").read_text().split()
+    return lineage, int(commits)
+
+
+async def test_a_file_that_was_put_back_holds_its_runs(file: Path) -> None:
+    """A14: a file from before the last commits is noticed; what has not ended is held until somebody resumes it."""
+    await busy_day(file)
+    shutil.copy(file, file.with_name("yesterday"))
+    async with opened(file) as journal:
+        await journal.accept(row("today"))
+    shutil.copy(file.with_name("yesterday"), file)
+
+    assert await states(file) == HELD
+    async with opened(file) as journal:
+        assert (await journal.wake(10), await journal.ready(10), await journal.abandoned()) == ([], [], [])
+        kept = (await journal.load("running")).records
+        await journal.resume("running")
+        await journal.claim("running")
+        assert kept == (begun(),)
+    assert (await states(file))["running"] == ("running", False)  # held once, not again
+
+
+async def test_an_old_owner_has_no_right_after_a_restore(file: Path) -> None:
+    """A14: a claim from before the restore is void."""
+    async with opened(file) as journal:
+        claim = await journal.accept(row())
+        await journal.back_up(file.with_name("copy"))
+        await journal.write(claim, 0, [begun()])
+    for part in ("", "-wal", "-shm"):
+        file.with_name(f"journal.db{part}").unlink(missing_ok=True)
+    file.with_name("copy").rename(file)
+    async with opened(file) as journal:
+        with pytest.raises(JournalRefused):
+            await journal.write(claim, 0, [begun("/b")])
+
+
+async def test_a_backup_is_whole_and_known_as_one(file: Path, tmp_path: Path) -> None:
+    """A14: a copy made while runs write has all that was acknowledged before; opened anywhere, it holds its runs."""
+    await busy_day(file)
+    copy = tmp_path / "away" / "journal.db"
+    copy.parent.mkdir()
+    copy.write_text("an older backup")
+    async with opened(file) as journal:
+        claim = await journal.accept(row("busy"))
+        stop = asyncio.Event()
+
+        async def write() -> None:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                await journal.write(claim, 0, [Record("/a", n, "begun", "{}")])
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.05)
+        before = len((await journal.load("busy")).records)
+        await journal.back_up(copy)
+        stop.set()
+        await writing
+        assert [path.name for path in copy.parent.iterdir()] == ["journal.db"]
+        with pytest.raises(JournalRefused, match="the journal itself"):
+            await journal.back_up(file)
+        with pytest.raises(JournalUnavailable):
+            await journal.back_up(tmp_path / "nowhere" / "copy")
+
+    assert await states(copy) == HELD | {"busy": ("parked", True)}
+    async with opened(copy) as journal:
+        assert len((await journal.load("busy")).records) >= before > 0
+    assert (await states(file))["busy"] == ("running", False)
+
+
+async def test_another_journal_in_its_place_is_noticed(file: Path) -> None:
+    """A14: a file of another lineage than the mark's holds its runs, however many commits it has."""
+    async with opened(file) as journal:
+        await journal.accept(row())
+    await busy_day(other := file.parent / "other" / "journal.db")
+    shutil.copy(other, file)
+
+    assert await states(file) == HELD
+
+
+async def test_a_mark_that_is_behind_or_gone_means_nothing(file: Path) -> None:
+    """A14: the mark is not flushed, so that after a power cut it may be older than the file, or missing, or torn."""
+    await busy_day(file)
+    undisturbed = await states(file)
+    mark = file.with_name("journal.db-mark")
+    older = mark.read_bytes()
+    async with opened(file) as journal:
+        await journal.keep_document("more")
+    assert marked(file)[1] == int(older.split()[1]) + 1
+    mark.write_bytes(older)
+    assert await states(file) == undisturbed
+    mark.write_bytes(b"\0" * 20)
+    assert await states(file) == undisturbed
+    mark.unlink()
+    assert await states(file) == undisturbed
+    assert marked(file)[1] > int(older.split()[1])
+
+
+async def test_the_mark_keeps_up_with_several_processes(file: Path) -> None:
+    """A14: it tells of the last commit of either, and never goes back."""
+    async with opened(file) as one, opened(file) as two:
+        await one.accept(row("r0"))
+        for number in range(1, 10):
+            await (one, two)[number % 2].submit(row(f"r{number}"))
+        commits = await one.writer.do(lambda connection: connection.execute("SELECT commits FROM file").fetchone()[0])
+        lineage, told = marked(file)
+        assert told == commits
+        Mark.advance(one.writer._mark, lineage, commits - 5)
+        assert marked(file) == (lineage, commits)
+
+
+async def test_a_restored_file_is_judged_by_one_at_a_time(file: Path) -> None:
+    """A14: while one process compares file and mark, another that opens the file waits for it."""
+    await busy_day(file)
+    handle = os.open(file.with_name("journal.db-mark"), os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    opening = asyncio.create_task(states(file))
+    await asyncio.sleep(0.3)
+    waited = not opening.done()
+    os.close(handle)
+
+    assert waited
+    assert len(await opening) == 5
+
+
+async def test_processes_that_open_a_restored_file_hold_its_runs_once(file: Path) -> None:
+    """A14: of several that open it at the same time one begins the new lineage; none takes the others' work from them."""
+    await busy_day(file)
+    shutil.copy(file, file.with_name("yesterday"))
+    async with opened(file) as journal:
+        await journal.accept(row("today"))
+    shutil.copy(file.with_name("yesterday"), file)
+    children = [started('await journal.submit(row(f"new{sys.argv[2]}"))', file, str(number)) for number in range(3)]
+    told = [child.communicate()[1] for child in children]
+
+    assert sorted(text.startswith("journal_restored") for text in told) == [False, False, True]
+    assert await states(file) == HELD | {f"new{number}": ("ready", False) for number in range(3)}

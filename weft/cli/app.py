@@ -20,11 +20,14 @@ from weft.errors import WeftError
 
 COMMANDS = {
     "run": "Run a workflow and watch it.",
+    "worker": "Go on with runs that others left or handed over.",
+    "runs": "See what ran, and cancel, resume, repeat or remove it.",
     "validate": "Check workflows and manifests, and say all that is wrong.",
     "actions": "List actions and read what they take.",
     "models": "See providers and models, and why a parameter is refused.",
     "connections": "Add, test and list accounts on other systems.",
     "outbox": "Read the mail that the outbox keeps.",
+    "journal": "See where runs are kept; back up, check and move them.",
     "schema": "Print the JSON Schema of a kind of document.",
     "completion": "Print the completion script of a shell.",
 }
@@ -114,6 +117,11 @@ def _call(arguments: list[str], state: State) -> int:
 
         tell(error.problems, state)
         return exit_code(error)
+    except UnicodeEncodeError as error:
+        if not (bad := [each for each in arguments if not _is_text(each)]):
+            return _fault(error, state)
+        click.echo(f"weft: this is no text in UTF-8: {bad[0]!a}", err=True)
+        return ExitCode.USAGE
     except click.Abort:
         return ExitCode.CANCELLED
     except click.ClickException as error:
@@ -129,6 +137,11 @@ def _call(arguments: list[str], state: State) -> int:
     except Exception as error:  # noqa: BLE001 - the last border: told in one line, kept in a file
         return _fault(error, state)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _is_text(argument: str) -> bool:
+    """Return whether an argument has no bytes that are not UTF-8; they came in as surrogates."""
+    return not any("\udc80" <= character <= "\udcff" for character in argument)
 
 
 def _fault(error: Exception, state: State) -> ExitCode:

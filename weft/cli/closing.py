@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -26,6 +27,10 @@ def summary(view: RunView) -> str:
     match view.state:
         case "cancelled":
             return f"Cancelled after {took}" + (f": {told}" if told else "")
+        case "parked":
+            return (
+                f"Parked after {took}" + (f": {told}" if told else "") + f". Try again: weft runs resume {view.run_id}"
+            )
         case "failed" if not counts["failed"]:
             return f"Failed after {took}" + (f": {told}" if told else "")
         case _:
@@ -45,7 +50,7 @@ def outputs(view: RunView) -> Iterator[str]:
 def mails(
     view: RunView, connections: Mapping[str, str | None], number_of: Callable[[str], int | None], command: str
 ) -> Iterator[str]:
-    """Say where the mails are that the run sent.
+    """Say where the mails are that the run itself sent.
 
     Args:
         view: The run.
@@ -55,7 +60,7 @@ def mails(
     """
     kept: list[int | None] = []
     for step in view.steps:
-        if not is_mail(step.output):
+        if step.inherited or not is_mail(step.output):
             continue
         connection = connections.get(name_of(step.path))
         if connection == "outbox":
@@ -70,9 +75,9 @@ def mails(
 
 
 def _leaves(steps: list[StepView]) -> Iterator[StepView]:
-    for step in steps:
-        if not any(other.path.startswith((f"{step.path}/", f"{step.path}[")) for other in steps):
-            yield step
+    """Yield the steps that nothing else is part of."""
+    outer = {step.path[: found.start()] for step in steps for found in re.finditer(r"[/\[]", step.path)}
+    return (step for step in steps if step.path not in outer)
 
 
 def _noun(count: int) -> str:

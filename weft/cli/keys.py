@@ -14,6 +14,7 @@ TYPES = {
     "boolean": "true or false",
     "array": "list",
     "object": "mapping",
+    "null": "null",
 }
 
 

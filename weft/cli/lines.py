@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
 from weft.cli.terminal import clean_line, duration, size
-from weft.cli.view import RunView, completion_facts, mail_facts
-from weft.engine.events import AttemptEnded, AttemptStarted, Event, Logged, RunEnded, RunStarted, StepEnded, StepStarted
+from weft.cli.view import RunView, completion_facts, how_to_answer, mail_facts
+from weft.engine.events import (
+    Asked,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    Logged,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+)
 from weft.errors import Problem
 
 
@@ -49,6 +59,10 @@ class PlainLines:
         """Write a line that no event tells."""
         self._write(text)
 
+    def settle(self, work: Callable[[RunView], None]) -> None:
+        """Let something else than an event change what is shown."""
+        work(self.view)
+
     def finish(self, sentences: Sequence[str]) -> None:
         """Write the last lines."""
         for sentence in sentences:
@@ -75,6 +89,9 @@ class PlainLines:
                 again = f"; again in {duration(event.wait_s)}" if event.wait_s else ""
                 what = f"{problem.code}: {problem.message}"
                 return f"step {event.path} attempt {event.attempt}{_of(event.variant)} failed: {what}{again}"
+            case Asked():
+                how = how_to_answer(self.view.run_id, event.path, event.who)
+                return f"step {event.path} waits for an answer: {event.message} {how}"
             case StepEnded():
                 facts = ", ".join([*completion_facts(event.output), *mail_facts(event.output)])
                 return f"step {event.path} {event.state} in {duration(event.ms / 1000)}" + (

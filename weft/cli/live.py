@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -13,8 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from weft.cli.terminal import Screen, Symbols, clean_line, duration, share_of, symbols, whole
-from weft.cli.view import AttemptView, Fetch, RunView, StepView, completion_facts, mail_facts
-from weft.engine.events import Event
+from weft.cli.view import AttemptView, Fetch, RunView, StepView, completion_facts, how_to_answer, mail_facts, own_name
+from weft.engine.events import Asked, Event
 
 FRAMES_PER_S = 10
 TEXT_LINES = 6
@@ -69,6 +70,11 @@ class LiveDisplay:
         """Show a line below the steps until the run ends."""
         self.note = text
 
+    def settle(self, work: Callable[[RunView], None]) -> None:
+        """Let something else than an event change what is shown."""
+        with self._lock:
+            work(self.view)
+
     def finish(self, sentences: Sequence[str]) -> None:
         """Show the last lines."""
         self.closing = sentences
@@ -87,6 +93,8 @@ class Frame:
     def __init__(self, view: RunView, title: str, marks: Symbols, console: Console, width: int) -> None:
         self.view, self.title, self.marks, self.console, self.width = view, title, marks, console, width
         self.now = view.clock()
+        self.steps = view.steps
+        self._titles = Counter(step.title for step in self.steps)
 
     def lines(self, height: int | None, *, note: str, closing: Sequence[str]) -> list[Text]:
         """Return the picture; with a height, what does not fit is summed up above and below the steps at work."""
@@ -94,10 +102,11 @@ class Frame:
         foot = [*([Text(), Text(note, "yellow")] if note else []), *self._closing(closing)]
         if self.view.fetch and not self._fetching_step():
             foot = [self._bar(self.view.fetch, 1), *foot]
-        blocks = [self._block(step) for step in self.view.steps]
-        if height is not None:
+        if height is None:
+            blocks = [self._block(step) for step in self.steps]
+        else:
             foot.append(Text())  # where the terminal echoes `^C`, instead of at the edge of a full line
-            blocks = self._windowed(blocks, height - len(head) - len(foot))
+            blocks = self._windowed(height - len(head) - len(foot))
         return [*head, *(line for block in blocks for line in block), *foot]
 
     def _header(self) -> Iterator[Text]:
@@ -120,26 +129,30 @@ class Frame:
             text.highlight_regex(r"weft (?:.* )?outbox .*$", "cyan")
             yield text
 
-    def _windowed(self, blocks: list[list[Text]], height: int) -> list[list[Text]]:
+    def _windowed(self, height: int) -> list[list[Text]]:
         """Keep what fits, with the steps at work in the middle; say how many are left out on each side."""
-        if sum(map(len, blocks)) <= height:
-            return blocks
-        busy = [n for n, step in enumerate(self.view.steps) if step.state in ("running", "waiting")]
-        first = last = busy[0] if busy else len([s for s in self.view.steps if s.ms is not None])
-        first = last = min(first, len(blocks) - 1)
-        room = height - 2 - len(blocks[first])
+        steps = self.steps
+        if len(steps) <= height:  # otherwise they do not fit, and most need not be drawn
+            blocks = [self._block(step) for step in steps]
+            if sum(map(len, blocks)) <= height:
+                return blocks
+        busy = next((n for n, step in enumerate(steps) if step.state in ("running", "waiting")), None)
+        first = last = min(len([s for s in steps if s.ms is not None]) if busy is None else busy, len(steps) - 1)
+        shown = deque([self._block(steps[first])])
+        room = height - 2 - len(shown[0])
         while True:  # grow downwards first: what comes next matters more than what is done
-            if last + 1 < len(blocks) and len(blocks[last + 1]) <= room:
+            if last + 1 < len(steps) and len(block := self._block(steps[last + 1])) <= room:
                 last += 1
-                room -= len(blocks[last])
-            elif first > 0 and len(blocks[first - 1]) <= room:
+                shown.append(block)
+            elif first > 0 and len(block := self._block(steps[first - 1])) <= room:
                 first -= 1
-                room -= len(blocks[first])
+                shown.appendleft(block)
             else:
                 break
+            room -= len(block)
         above = [[self._more(first, "above")]] if first else []
-        below = [[self._more(len(blocks) - 1 - last, "below")]] if last + 1 < len(blocks) else []
-        return [*above, *blocks[first : last + 1], *below]
+        below = [[self._more(len(steps) - 1 - last, "below")]] if last + 1 < len(steps) else []
+        return [*above, *shown, *below]
 
     def _more(self, count: int, where: str) -> Text:
         return self._line(Text(f" {self.marks.more} {count} more {where}", "dim"))
@@ -152,7 +165,18 @@ class Frame:
             lines.append(self._bar(self.view.fetch, inset))
         elif facts := self._facts(step):
             lines.append(self._sub(Text(facts, "dim"), inset))
+        if step.question is not None:
+            lines += self._asks(step.question, inset)
         return [*lines, *self._text(step, inset)]
+
+    def _asks(self, question: Asked, inset: int) -> Iterator[Text]:
+        """Return what is asked, and the command that answers it, which is never cut."""
+        how = how_to_answer(self.view.run_id, question.path, question.who)
+        until = "" if question.deadline is None else f" (until {question.deadline.astimezone():%Y-%m-%d %H:%M:%S})"
+        for words, style in ((clean_line(question.message) + until, "yellow"), (how, "cyan")):
+            for part in Text(words, style).wrap(self.console, max(10, self.width - inset)):
+                part.rstrip()
+                yield Text(" " * inset) + part
 
     def _row(self, step: StepView) -> Text:
         mark = self.marks.running if step.state == "running" else getattr(self.marks, step.state)
@@ -163,9 +187,13 @@ class Frame:
             " ",
             (step.title, "dim" if step.state in ("pending", "skipped") else ""),
         )
+        name = clean_line(own_name(step.path))
+        is_told_by_title = not name.startswith("[") and self._titles[step.title] == 1
         elapsed = step.elapsed(self.now)
         took = "" if elapsed is None else duration(elapsed)
         right = Text.assemble((step.state, style if step.state != "succeeded" else "dim"), (f"{took:>9}", "dim"))
+        if not is_told_by_title and left.cell_len + 2 + cell_len(name) + 2 + right.cell_len <= self.width:
+            left.append(f"  {name}", "dim")
         return self._line(left, right)
 
     def _failed(self, attempt: AttemptView) -> Text:
@@ -180,6 +208,8 @@ class Frame:
 
     def _facts(self, step: StepView) -> str:
         """Say what a step is busy with, or what it has used."""
+        if step.question is not None:
+            return ""
         if step.state == "waiting":
             left = max(0.0, (step.wait_until or self.now) - self.now)
             return f"waiting {whole(left)} for a retry"
@@ -209,7 +239,7 @@ class Frame:
             yield self._sub(Text.assemble((f"{self.marks.bar} ", "dim"), line), inset)
 
     def _fetching_step(self) -> StepView | None:
-        waiting = (step for step in self.view.steps if step.state == "running" and not step.pieces)
+        waiting = (step for step in self.steps if step.state == "running" and not step.pieces)
         return next(waiting, None) if self.view.fetch else None
 
     def _bar(self, fetch: Fetch, inset: int) -> Text:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,11 +13,15 @@ import click
 
 from weft.cli import closing, logs
 from weft.cli.exits import ExitCode
+from weft.cli.following import settle
+from weft.cli.inputs import given
 from weft.cli.interrupts import Interrupts
 from weft.cli.lines import PlainLines, Silence
 from weft.cli.live import LiveDisplay
 from weft.cli.opening import documents, open_runtime, workflow_names
 from weft.cli.problems import tell
+from weft.cli.redacting import redacted
+from weft.cli.run_reading import summaries
 from weft.cli.state import (
     State,
     connections_option,
@@ -29,14 +33,23 @@ from weft.cli.state import (
 )
 from weft.cli.terminal import is_live, to_json
 from weft.cli.view import RunView
-from weft.engine.events import Event, RunStarted
+from weft.engine.events import Event, Logged, Observer, RunStarted
 from weft.engine.report import RunReport
-from weft.errors import InvalidInputs, Problem, Where
+from weft.errors import JournalRefused, JournalUnavailable, Problem
+from weft.journal.base import Journal, RunQuery
 from weft.plan import Plan
 from weft.runtime import Runtime
-from weft.types import Json, JsonObject
+from weft.types import JsonObject
+
+MOST_COUNTED = 100
+"""Of the other runs that wait."""
+
+WAITED_S = 2.0
+"""For how long a run waits before it is told of: a worker needs a moment to take it."""
 
 Display: TypeAlias = LiveDisplay | PlainLines
+Work: TypeAlias = Callable[[Observer, bool], Awaitable[RunReport]]
+"""Drives a run whose events the observer is told of; the other argument says whether output is to be shown as it comes."""
 
 
 @click.command("run")
@@ -50,13 +63,21 @@ Display: TypeAlias = LiveDisplay | PlainLines
 )
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but what went wrong.")
+@click.option("--detach", is_flag=True, help="Hand the run over to a worker, and print its id.")
 @pack_option
 @connections_option
 @env_option
 @home_option
 @pass_state
 def command(
-    state: State, *, workflow: str | None, pairs: tuple[str, ...], file: Path | None, as_json: bool, quiet: bool
+    state: State,
+    *,
+    workflow: str | None,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    as_json: bool,
+    quiet: bool,
+    detach: bool,
 ) -> ExitCode:
     """Run WORKFLOW, a path or a name, and watch it until it ends.
 
@@ -70,11 +91,38 @@ def command(
         known = sorted({path.stem for path in documents()} | set(runtime.registry.workflows()))
         raise click.UsageError(f"Missing argument 'WORKFLOW'. There are: {', '.join(known)}.")
     plan = runtime.compile(runtime.find_workflow(workflow))
-    inputs = runtime.inputs(plan, _from_file(file) | _pairs(pairs), text=bool(pairs))
+    inputs = runtime.inputs(plan, given(pairs, file), text=bool(pairs))
+    if detach:
+        return asyncio.run(_handed_over(runtime, plan, inputs, as_json=as_json))
     code = asyncio.run(Session(state, runtime, plan, relay, as_json=as_json, quiet=quiet).run(inputs))
     if log.has_errors:
         click.echo(f"The log has more: {log.file}", err=True)
     return code
+
+
+async def _handed_over(runtime: Runtime, plan: Plan, inputs: JsonObject, *, as_json: bool) -> ExitCode:
+    """Have a run accepted for any worker, and say how to watch it."""
+    async with runtime:
+        run_id = await runtime.submit(plan, inputs)
+        if as_json:
+            (summary,) = await summaries(runtime, [await runtime.journal.status(run_id)])
+            click.echo(to_json(summary.model_dump(mode="json")))
+        else:
+            click.echo(f"Run {run_id} is ready; a worker goes on with it: weft worker")
+            click.echo(f"Watch it: weft runs watch {run_id}")
+    return ExitCode.OK
+
+
+async def _waiting(journal: Journal, besides: str) -> int:
+    """Count the other runs that nobody goes on with, up to `MOST_COUNTED`: no worker is there, or none has room."""
+    found = set(await journal.ready(MOST_COUNTED, for_s=WAITED_S))
+    found |= {run.row.id for run in await journal.abandoned()}
+    late = journal.now() - WAITED_S
+    wake_at = await journal.next_wake()
+    if wake_at is not None and wake_at < late:
+        sleeping = await journal.runs(RunQuery(states=("waiting",), limit=MOST_COUNTED))
+        found |= {run.row.id for run in sleeping if run.status.wake_at is not None and run.status.wake_at < late}
+    return len(found - {besides})
 
 
 class Relay:
@@ -97,15 +145,33 @@ class Session:
         self._view = RunView({step.name: (step.uses, step.title) for step in plan.every_step()})
         self._display = self._relay.display = self._choose_display(quiet)
         self._asked = 0  #: times that somebody asked to stop
+        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def run(self, inputs: JsonObject) -> ExitCode:
-        """Run to the end, show it, and return the exit code."""
+        """Run to the end, show it, and return the exit code; the runtime is closed then."""
         with Interrupts(self._stop) as interrupts:
             async with self._runtime:
-                with self._display:
-                    watched = isinstance(self._display, LiveDisplay)
-                    report = await self._runtime.run(self._plan, inputs, self._observe, watched=watched)
-                    self._display.finish([closing.summary(self._view), *closing.outputs(self._view), *self._mails()])
+                report = await self._shown(
+                    lambda observe, watched: self._runtime.run(self._plan, inputs, observe, watched=watched)
+                )
+        return self._end(report, interrupts)
+
+    async def follow(self, work: Work) -> ExitCode:
+        """Show what `work` makes of a run, and return the exit code; the runtime stays open."""
+        with Interrupts(self._stop) as interrupts:
+            report = await self._shown(work)
+        return self._end(report, interrupts)
+
+    async def _shown(self, work: Work) -> RunReport:
+        with self._display:
+            report = await work(self._observe, isinstance(self._display, LiveDisplay))
+            self._display.settle(lambda view: settle(view, report))
+            lines = [closing.summary(self._view), *closing.outputs(self._view), *self._mails()]
+            lines += await self._others(report.run_id)
+            self._display.finish([self._runtime.redactor.text(line) for line in lines])
+        return report
+
+    def _end(self, report: RunReport, interrupts: Interrupts) -> ExitCode:
         self._print(report)
         match report.state:
             case "succeeded":
@@ -123,17 +189,40 @@ class Session:
         return (LiveDisplay if is_live(stream) else PlainLines)(stream, title, self._view)
 
     def _observe(self, event: Event) -> None:
+        if isinstance(event, Logged) and not event.path:
+            self._display.remark(event.message)
+            return
         self._display(event)
         if isinstance(event, RunStarted):
             for _ in range(self._asked):  # it was asked to stop before it had begun
-                self._runtime.cancel(event.run_id)
+                self._cancel(event.run_id)
+
+    def _cancel(self, run_id: str) -> None:
+        task = asyncio.create_task(self._cancelled(run_id))
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+    async def _cancelled(self, run_id: str) -> None:
+        with contextlib.suppress(JournalRefused):  # it has ended by itself
+            await self._runtime.cancel(run_id)
 
     def _stop(self) -> None:
         self._asked += 1
         again = "cancelling: press Ctrl-C again to stop at once"
         self._display.remark(again if self._asked == 1 else "stopping at once")
         if self._view.run_id:
-            self._runtime.cancel(self._view.run_id)
+            self._cancel(self._view.run_id)
+
+    async def _others(self, run_id: str) -> list[str]:
+        """Say which other runs wait for somebody to go on with them."""
+        try:
+            count = await _waiting(self._runtime.journal, run_id)
+        except JournalUnavailable:
+            return []
+        if not count:
+            return []
+        told = "1 other run waits" if count == 1 else f"{count} other runs wait"
+        return [f"{told}{' or more' if count >= MOST_COUNTED else ''}: weft worker"]
 
     def _mails(self) -> Iterator[str]:
         outbox = "weft outbox" if self._state.home is None else f"weft outbox --home {self._state.home}"
@@ -145,42 +234,14 @@ class Session:
         return next((kept.number for kept in reversed(self._runtime.outbox.messages()) if kept.id in reply), None)
 
     def _print(self, report: RunReport) -> None:
-        if report.state == "failed":
+        if report.state in ("failed", "parked"):
             if isinstance(self._display, LiveDisplay):
                 click.echo(err=True)
             tell(self._problems(), self._state)
         if self._as_json:
-            click.echo(to_json(report.model_dump(mode="json")))
+            click.echo(to_json(redacted(report, self._runtime.redactor).model_dump(mode="json")))
 
     def _problems(self) -> list[Problem]:
         """Return what the run failed for, first what ended it."""
         found = [self._view.problem, *(step.problem for step in self._view.steps if step.state == "failed")]
         return list(dict.fromkeys(problem for problem in found if problem is not None))
-
-
-def _pairs(pairs: tuple[str, ...]) -> dict[str, Json]:
-    found: dict[str, Json] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="'--input'")
-        found[name] = value
-    return found
-
-
-def _from_file(file: Path | None) -> dict[str, Json]:
-    if file is None:
-        return {}
-    try:
-        value = json.loads(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
-    except json.JSONDecodeError as error:
-        where = Where("standard input" if str(file) == "-" else str(file), error.lineno, error.colno)
-        raise InvalidInputs(f"The inputs are not JSON: {error.msg}.", remedy=_ONE_OBJECT, where=where) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise InvalidInputs(f"The inputs in {str(file)!r} are not JSON.", remedy=_ONE_OBJECT) from None
-    if not isinstance(value, dict):
-        raise InvalidInputs(f"The inputs in {str(file)!r} are no JSON object.", remedy=_ONE_OBJECT)
-    return value
-
-
-_ONE_OBJECT = 'Give one JSON object, in UTF-8: {"name": "value"}.'

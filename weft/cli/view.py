@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from weft.cli.terminal import clean, clean_line
 from weft.engine.events import (
+    Asked,
     AttemptEnded,
     AttemptStarted,
     Emitted,
@@ -59,6 +61,8 @@ class StepView:
     log: str = ""
     output: Json = None
     problem: Problem | None = None
+    question: Asked | None = None  #: that waits for an answer
+    inherited: bool = False  #: done by the run that this one repeats
 
     @property
     def depth(self) -> int:
@@ -125,11 +129,16 @@ class RunView:
         self.problem: Problem | None = None
         self.fetch: Fetch | None = None
         self._steps: dict[str, StepView] = {}
+        self._next: dict[str, str | None] = {}  #: path of a row → that of the row below; "" → the first
+        self._last: dict[str, str] = {}  #: part of the tree → path of the last row in it
+        self._rows: list[StepView] | None = []  #: all in their order; None: to be gathered again
 
     @property
     def steps(self) -> list[StepView]:
         """Every row in the order of the document; items of a repeated step stand under it."""
-        return list(self._steps.values())
+        if self._rows is None:
+            self._rows = list(self._in_order())
+        return list(self._rows)
 
     def step(self, path: str) -> StepView:
         """Return the row at `path`; one that the plan did not announce is placed under its nearest ancestor."""
@@ -143,7 +152,7 @@ class RunView:
             case RunStarted():
                 self.run_id, self.workflow = event.run_id, event.workflow
                 for path, uses, title in event.steps:
-                    self._steps[path] = StepView(path, uses, clean_line(title))
+                    self._place(StepView(path, uses, clean_line(title)))
             case RunEnded():
                 self.state, self.ms = event.state, event.ms
                 self.outputs, self.problem = event.outputs, event.problem
@@ -159,7 +168,7 @@ class RunView:
             self.fetch = None
 
     def _apply_to_step(
-        self, step: StepView, event: StepStarted | AttemptStarted | Emitted | AttemptEnded | StepEnded | Logged
+        self, step: StepView, event: StepStarted | AttemptStarted | Emitted | AttemptEnded | Asked | StepEnded | Logged
     ) -> None:
         match event:
             case StepStarted():
@@ -177,7 +186,10 @@ class RunView:
                 self._emitted(step, event)
             case AttemptEnded():
                 self._attempt_ended(step, event)
+            case Asked():
+                step.state, step.question = "waiting", event
             case StepEnded():
+                step.question = None
                 step.state, step.ms = event.state, event.ms
                 step.output, step.problem, step.wait_until = event.output, event.problem, None
             case Logged():
@@ -207,11 +219,30 @@ class RunView:
         name = name_of(path)
         uses, title = self._planned.get(name, ("", name.rpartition("/")[2]))
         turn = re.search(r"\[\d+\]$", path)
-        row = StepView(path, uses, clean_line(title) + (f" {turn[0]}" if turn else ""))
-        family = [at for at, other in enumerate(self._steps) if _related(_parts(path), _parts(other))]
-        rows = list(self._steps.items())
-        rows.insert(max(family, default=len(rows) - 1) + 1, (path, row))
-        self._steps = dict(rows)
+        self._place(StepView(path, uses, clean_line(title) + (f" {turn[0]}" if turn else "")))
+
+    def _place(self, row: StepView) -> None:
+        """Put a row below the last one that is nearest to it, or at the end.
+
+        For each part of the tree the last row within it is known, so that this takes as long as the row is deep.
+        """
+        if row.path in self._steps:
+            self._steps[row.path], self._rows = row, None
+            return
+        around = list(_around(row.path))
+        above = next((self._last[part] for part in around if part in self._last), "")
+        self._steps[row.path], self._rows = row, None
+        self._next[row.path] = self._next.get(above)
+        self._next[above] = row.path
+        for part in around:
+            if self._last.get(part, above) == above:
+                self._last[part] = row.path
+
+    def _in_order(self) -> Iterator[StepView]:
+        at = self._next.get("")
+        while at is not None:
+            yield self._steps[at]
+            at = self._next.get(at)
 
 
 def name_of(path: str) -> str:
@@ -223,10 +254,30 @@ def _parts(path: str) -> list[str]:
     return [part.split("[")[0].removeprefix("@") for part in path.strip("/").split("/")]
 
 
-def _related(one: list[str], other: list[str]) -> bool:
-    """Tell whether two steps are the same, or one is within the other."""
-    length = min(len(one), len(other))
-    return one[:length] == other[:length]
+def _around(path: str) -> Iterator[str]:
+    """Yield the parts of the tree that a row is in, the nearest first: `/each[3]/in`, `/each[3]`, all turns of `/each`, all."""
+    parts = path.strip("/").split("/")
+    for depth in range(len(parts), 0, -1):
+        part = "/".join(parts[:depth])
+        yield part
+        yield f"{'/'.join([*parts[: depth - 1], parts[depth - 1].split('[')[0]])}[]"
+    yield ""
+
+
+def own_name(path: str) -> str:
+    """Return what of a path tells a row from those around it: `[3] mail` in a loop, else the step's id."""
+    parts = path.strip("/").split("/")
+    turn = re.search(r"\[\d+\]$", parts[-2]) if len(parts) > 1 else None
+    own = parts[-1] if not turn else f"{turn[0]} {parts[-1]}"
+    return f"{parts[0].removeprefix('@')}/{own}" if parts[0].startswith("@") else own
+
+
+def how_to_answer(run_id: str, path: str, who: Sequence[str]) -> str:
+    """Return the command that answers a question, and who may."""
+    name = clean_line(who[0]) if len(who) == 1 else "NAME"
+    by = f" --by {shlex.quote(name)}" if who else ""
+    may = f" as {' or '.join(map(clean_line, who))}" if who else ""
+    return f"Answer{may}: weft runs answer {run_id} {shlex.quote(path.strip('/'))} approve{by} (or reject)"
 
 
 def object_at(value: Json, *keys: str) -> dict[str, Any]:

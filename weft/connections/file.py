@@ -32,6 +32,10 @@ class File:
         self._catalogue = catalogue
         self._source = source.read_file(path)
         self._entries = self._read()
+        self._literal = frozenset(
+            name for name, entry in self._entries.items() if not any(map(_refers, entry.values()))
+        )
+        self._told: dict[str, ConnectionFacts] = {}  #: of literal entries, which never change
         self._refuse_open_secrets()
 
     @property
@@ -107,6 +111,14 @@ class File:
         return self._facts(name) if name in self._entries else None
 
     def _facts(self, name: str) -> ConnectionFacts:
+        if name not in self._literal:
+            return self._looked_up(name)
+        found = self._told.get(name)
+        if found is None:
+            found = self._told[name] = self._looked_up(name)
+        return found
+
+    def _looked_up(self, name: str) -> ConnectionFacts:
         fields = self._fields(name)
         values = self._known_values(name, fields)
         unknown = self._entries[name].keys() - values.keys()  # of these the default must not be told
@@ -147,3 +159,8 @@ class File:
         if text is None:
             return None, fault
         return (text if field is None else from_text(field, text)), None
+
+
+def _refers(value: Json) -> bool:
+    """Whether a field's value is read from a variable or a file each time."""
+    return isinstance(value, dict) and len(value) == 1 and bool(value.keys() & {"env", "file"})

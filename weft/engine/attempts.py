@@ -34,6 +34,7 @@ class Chain:
         self._number = 0
         self._previous: list[Attempt] = []
         self._repeated = False
+        self._series = 1  #: of the idempotency key
         self._begun_at: float | None = None
         self._spent_s = 0.0
 
@@ -52,7 +53,8 @@ class Chain:
             arguments=self._prepared.arguments,
             variant=self._variants[0],
             run_started_at=self._run_started_at,
-            idempotency_key=idempotency_key(self._run_id, self._path),
+            idempotency_key=idempotency_key(self._run_id, self._path, self._series),
+            step_key=idempotency_key(self._run_id, self._path, 1),
             previous=tuple(self._previous),
             repeated=self._repeated,
             time_left_s=None if timeout is None else max(0.0, timeout - self._spent_s),
@@ -71,6 +73,8 @@ class Chain:
         else:
             self._next_variant(failure)
         self._repeated = self._repeated or failure.effect == "unknown"
+        if not self._repeated:  # a refusal may be kept under its key, and would only be told again
+            self._series += 1
         self._previous.append(
             Attempt(variant.name, tried, failure.kind, failure.status, outcome.ms, wait_s, failure.details)
         )
@@ -84,7 +88,7 @@ class Chain:
             self._variants.clear()
 
     def _ends_chain(self, failure: Failure) -> bool:
-        if not failure.details.get("fallback", True) or self._doubtful(failure):
+        if not failure.details.get("fallback", True) or failure.effect == "happened" or self._doubtful(failure):
             return True
         return self._out_of_time(0.0)
 
@@ -94,14 +98,12 @@ class Chain:
         most = failure.details.get("max_tries")
         tries = min(tries, most) if isinstance(most, int) else tries
         may = failure.retryable if retry is None or retry.on is None else failure.kind in retry.on
+        may = may and failure.effect != "happened"  # the call has returned: what it returned cannot be kept
         return may and self._tried < tries and not self._doubtful(failure) and not self._too_long(failure)
 
     def _doubtful(self, failure: Failure) -> bool:
         """Whether another attempt could repeat an effect that the author forbade to repeat."""
-        action = self._step.action
-        if failure.effect == "none" or action is None or action.manifest.effects != "send":
-            return False
-        return self._step.at_most_once or action.manifest.retry == "never"
+        return failure.effect not in ("none", "happened") and self._step.once
 
     def _out_of_time(self, wait_s: float) -> bool:
         return self._step.timeout_s is not None and self._spent_s + wait_s >= self._step.timeout_s
@@ -131,9 +133,13 @@ class Chain:
         return round(wait_s * _fraction(self._run_id, self._path, self._number), 3) if jitter else wait_s
 
 
-def idempotency_key(run_id: str, path: str) -> str:
-    """Return the key under which the other side may know a repeat of the same step of the same run."""
-    parts = (run_id.encode(), path.encode(), b"1")
+def idempotency_key(run_id: str, path: str, series: int) -> str:
+    """Return the key under which the other side may know a repeat of the same request.
+
+    It is the same for whatever may repeat an effect, and another one after an attempt that is proved to have had none
+    (draft-ietf-httpapi-idempotency-key-header: the answer that is kept under a key may be an error).
+    """
+    parts = (run_id.encode(), path.encode(), str(series).encode())
     return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).hexdigest()
 
 

@@ -12,7 +12,7 @@ from weft.errors import Problem
 from weft.types import Json
 
 StepState = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"]
-RunState = Literal["running", "succeeded", "failed", "cancelled"]
+RunState = Literal["ready", "running", "waiting", "parked", "succeeded", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,17 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A step waits for somebody's answer."""
+
+    path: str  #: under which it is answered: `/ok`, `/each[3]/ok`, `/each[3]` for a turn of a loop over the question alone
+    message: str
+    who: tuple[str, ...]  #: may answer; none: everybody
+    at: datetime  #: when it was asked
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Logged:
     path: str
     message: str
@@ -82,7 +93,9 @@ class RunEnded:
     problem: Problem | None
 
 
-Event: TypeAlias = RunStarted | StepStarted | AttemptStarted | Emitted | AttemptEnded | StepEnded | Logged | RunEnded
+Event: TypeAlias = (
+    RunStarted | StepStarted | AttemptStarted | Emitted | AttemptEnded | Asked | StepEnded | Logged | RunEnded
+)
 Observer: TypeAlias = Callable[[Event], None]
 
 

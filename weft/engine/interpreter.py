@@ -7,10 +7,15 @@ There is no clock here, no I/O, nothing random: instants come from records, jitt
 Outcomes are found by path and attempt; a step sees only the steps that it needs, so that the order in which parallel
 steps ended cannot show in a value. It does decide what had begun when a step failed or the run was cancelled; so a
 replay takes the records in the order in which they were accepted.
+
+What a record answers must be what is asked for now: it carries a hash of what was asked, and the choices of `if` and
+`for_each` are on record too. A difference means that something under the run has changed; then the run is not
+followed any further.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,11 +24,11 @@ from typing import Any, Literal, TypeAlias
 
 from weft.engine.attempts import Chain
 from weft.engine.events import StepState
-from weft.errors import Problem, WeftError, Where
+from weft.errors import Diverged, Problem, WeftError, Where
 from weft.executor import Call, prepare
 from weft.journal.base import OUTCOMES, Record
-from weft.outcome import Outcome
-from weft.plan import Located, Plan, PlannedStep, Value, ancestors, render
+from weft.outcome import Outcome, encode, request_hash
+from weft.plan import Located, Plan, PlannedStep, Value, ancestors, render, templates
 from weft.types import Json, Scope
 from weft.workflow import seconds
 
@@ -42,19 +47,37 @@ class Pause:
 
     path: str
     n: int
-    seconds: float = 0.0
+    seconds: float | None = None
     until: float | None = None  #: seconds since 1970, UTC
+    asked_at: float | None = None  #: that it began is on record
+    final: bool = False  #: goes on when the run is cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Wait for somebody's answer, at most until its time is up."""
+
+    path: str
+    n: int
+    message: str
+    who: tuple[str, ...] = ()  #: may answer; none: everybody
+    seconds: float | None = None  #: from when it is first asked
+    until: float | None = None  #: seconds since 1970, UTC
+    asked_at: float | None = None  #: that it began is on record
     final: bool = False  #: goes on when the run is cancelled
 
 
 _CANCELLED = Problem("cancelled", "The run was cancelled.")
 
-Operation: TypeAlias = Perform | Pause
+Operation: TypeAlias = Perform | Pause | Ask
 LONGEST_WAIT_S = 3650 * 86_400.0
 """Of a `wait`, as in documents."""
 
-_Key: TypeAlias = tuple[str, int]
+Key: TypeAlias = tuple[str, int]
 """Path and attempt; a pause has the negative number of the attempt before it."""
+
+IF, FOR_EACH = 1, 2
+"""Numbers of the choices of one step."""
 
 Block: TypeAlias = Generator["Operation | _Spawn", Any, Any]
 
@@ -92,6 +115,15 @@ class Mark:
 
     path: str
     result: StepResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt ended, and how long the next one, if there is one, has to wait; for those who watch."""
+
+    call: Call
+    outcome: Outcome
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,62 +187,89 @@ class Walk:
     """
 
     def __init__(self, plan: Plan, facts: RunFacts, records: Iterable[Record] = ()) -> None:
-        self.marks: deque[Mark] = deque()
+        self.marks: deque[Mark | Tried] = deque()
+        self.notes: list[Record] = []  #: choices that are not on record yet
         self.result: RunResult | None = None
+        self.doubts: set[str] = set()  #: paths of steps whose last attempt may have had its effect, unknown to us
+        self.hard = False  #: nothing begins any more, `finally` neither
         self._plan = plan
         self._facts = facts
-        self._begun: set[_Key] = set()
-        self._timers: dict[_Key, float] = {}
+        self._begun: dict[Key, str] = {}  #: hash of what was begun
+        self._waits: dict[Key, tuple[float, float | None]] = {}  #: began, ends
+        self._choices: dict[Key, str] = {}
+        self._tried: set[Key] = set()  #: attempts of which anything is on record
         self._history: list[Record] = []
         for record in records:
-            if record.kind == "begun":
-                self._begun.add((record.path, record.n))
-            elif record.kind == "timer":
-                self._timers[record.path, -record.n] = float(record.payload)
-            else:
-                self._history.append(record)
-        self._early: dict[_Key, Record] = {}  #: answers to what has not been asked yet
+            match record.kind:
+                case "begun":
+                    self._tried.add((record.path, record.n))
+                    self._begun[record.path, record.n] = json.loads(record.payload)["request"]
+                case "timer" | "waits":
+                    wait = json.loads(record.payload)
+                    end = wait["until"] if record.kind == "timer" else wait["deadline"]
+                    self._waits[record.path, -record.n] = (wait["at"], end)
+                case "choice":
+                    self._choices[record.path, record.n] = record.payload
+                case _:
+                    if record.kind in OUTCOMES:
+                        self._tried.add((record.path, record.n))
+                    self._history.append(record)
+        self._early: dict[Key, Record] = {}  #: answers to what has not been asked yet
         self._cancelled = False
-        self._hard = False
         self._root = self._run()
         self._ready: deque[tuple[Block, Any]] = deque([(self._root, None)])
-        self._waiting: dict[_Key, Block] = {}
-        self._asked: dict[_Key, Operation] = {}  #: not yet handed out
+        self._waiting: dict[Key, Block] = {}
+        self._wishes: dict[Key, Operation] = {}  #: what each block that waits has asked for
+        self._asked: dict[Key, Operation] = {}  #: not yet handed out
         self._homes: dict[Block, tuple[_Spawn, str | int]] = {}
 
     def advance(self) -> list[Operation]:
-        """Go on until every block waits; return what they newly wait for."""
+        """Go on until every block waits; return what they newly wait for.
+
+        Raises:
+            Diverged: A record answers something else than what is asked for.
+        """
         self._go_on()
         history, self._history = self._history, []
         for record in history:
             self._replay(record)
-            self._go_on()
         asked = [self._resumed(key, wish) for key, wish in self._asked.items()]
         self._asked.clear()
         return asked
 
     def settle(self, record: Record) -> None:
-        """Take in how an operation ended: an attempt's outcome, or a pause that is over."""
-        key = _key_of(record)
+        """Take in how an operation ended: an attempt's outcome, or a pause that is over.
+
+        What follows from it follows before the next record is looked at, as in a replay: which of two ends came first
+        decides what still begins (rule A9).
+        """
+        key = key_of(record)
         self._asked.pop(key, None)
-        self._ready.append((self._waiting.pop(key), _answer(record)))
+        self._ready.append((self._waiting.pop(key), self._answer(record, self._wishes.pop(key))))
+        self._go_on()
+
+    def waits_for(self, operation: Operation) -> bool:
+        """Whether some block waits for the operation's end."""
+        return key(operation) in self._waiting
 
     def cancel(self, *, hard: bool = False) -> None:
         """Start nothing more but what `finally` asks for, or nothing at all."""
         self._cancelled = True
-        self._hard = self._hard or hard
+        self.hard = self.hard or hard
+        if self.result is not None:  # all was done, but the cancel was on record before the end (rule A18)
+            self.result = RunResult("cancelled", None, _CANCELLED)
 
     def ends(self, operation: Operation) -> bool:
         """Whether a cancel has put an end to the operation."""
-        return self._hard or (self._cancelled and not operation.final)
+        return self.hard or (self._cancelled and not operation.final)
 
     def _replay(self, record: Record) -> None:
         if record.kind == "cancel":
             self.cancel(hard=record.n > 1)
-        elif _key_of(record) in self._waiting:
+        elif key_of(record) in self._waiting:
             self.settle(record)
         else:
-            self._early[_key_of(record)] = record
+            self._early.setdefault(key_of(record), record)  # a signal that came after the time was up answers nothing
 
     def _go_on(self) -> None:
         while self._ready:
@@ -223,17 +282,59 @@ class Walk:
             if isinstance(wish, _Spawn):
                 wish.parent = block
                 self._start_children(wish)
-            elif (early := self._early.pop(_key(wish), None)) is not None:
-                self._ready.append((block, _answer(early)))
+            elif (early := self._early.pop(key(wish), None)) is not None:
+                self._ready.append((block, self._answer(early, wish)))
             else:
-                self._waiting[_key(wish)] = block
-                self._asked[_key(wish)] = wish
+                self._waiting[key(wish)] = block
+                self._wishes[key(wish)] = wish
+                self._asked[key(wish)] = wish
 
-    def _resumed(self, key: _Key, wish: Operation) -> Operation:
+    def _resumed(self, at: Key, wish: Operation) -> Operation:
         """The operation as it must be asked for now: a crash may have left it half done."""
+        match wish:
+            case Perform(call):
+                if at not in self._begun:
+                    return wish
+                self._same(call, self._begun[at])
+                return replace(wish, call=replace(call, repeated=True, begun=True))
+            case Pause() | Ask() if at in self._waits:
+                return replace(wish, asked_at=self._waits[at][0], until=self._waits[at][1])
+            case _:
+                return wish
+
+    def _answer(self, record: Record, wish: Operation) -> Any:
+        """What the block is sent for a record; always read from the text, so that a replay is sent the same."""
         if isinstance(wish, Perform):
-            return replace(wish, call=replace(wish.call, repeated=True)) if key in self._begun else wish
-        return replace(wish, until=self._timers[key]) if key in self._timers else wish
+            if record.kind not in OUTCOMES:
+                raise _diverged(wish.call.step, "an attempt", f"{record.kind!r}")
+            outcome = Outcome.from_text(record.kind, record.payload)  # type: ignore[arg-type]
+            self._same(wish.call, outcome.request)
+            if outcome.failure is not None and outcome.failure.effect == "unknown":
+                self.doubts.add(record.path)
+            else:
+                self.doubts.discard(record.path)
+            return outcome
+        return json.loads(record.payload) if record.kind == "signal" else None
+
+    def _same(self, call: Call, request: str) -> None:
+        """Refuse to take what is on record for another call than this one."""
+        if call.request != request:
+            raise _diverged(call.step, "its arguments", "others")
+
+    def _unless_recorded(self, step: PlannedStep, recorded: bool) -> None:
+        """Refuse to take a fault for the step's own when the same was rendered without one before."""
+        if recorded:
+            raise _diverged(step, "an expression", "a value")
+
+    def _chosen(self, step: PlannedStep, path: str, n: int, choice: Json) -> None:
+        """Put a choice on record, or refuse to go on when another one stands there."""
+        text = encode(choice)
+        known = self._choices.get((path, n))
+        if known is None:
+            self._choices[path, n] = text
+            self.notes.append(Record(path, n, "choice", text))
+        elif known != text:
+            raise _diverged(step, "`if`" if n == IF else "`for_each`", "another result")
 
     # ---- blocks side by side
     def _start_children(self, spawn: _Spawn) -> None:
@@ -250,7 +351,7 @@ class Walk:
             spawn.parent = None
 
     def _stops(self, spawn: _Spawn) -> bool:
-        return spawn.stopped or self._hard or (self._cancelled and not spawn.final)
+        return spawn.stopped or self.hard or (self._cancelled and not spawn.final)
 
     @staticmethod
     def _next_child(spawn: _Spawn) -> _Child | None:
@@ -287,7 +388,7 @@ class Walk:
             if failed and state == "succeeded":
                 state, problem = "failed", failed
         if state == "failed" and self._plan.on_failure and not self._cancelled:
-            yield from self._list(self._plan.on_failure, ended, "/@on_failure", final=True)
+            yield from self._list(self._plan.on_failure, ended, "/@on_failure", final=False)
         outputs: Json = None
         if self._cancelled:
             return RunResult("cancelled", None, _CANCELLED)
@@ -317,8 +418,11 @@ class Walk:
 
     def _step(self, step: PlannedStep, scope: dict[str, Any], path: str, *, final: bool) -> Block:
         try:
-            skipped = step.disabled or not _holds(step.condition, scope)
+            skipped = step.disabled or not self._holds(step, scope, path)
+        except Diverged:
+            raise
         except WeftError as error:
+            self._unless_recorded(step, (path, IF) in self._choices)
             skipped, result = False, StepResult("failed", problem=error.problem)
         else:
             result = StepResult("skipped")
@@ -341,13 +445,23 @@ class Walk:
                 return replace(result, problem=problem)
         return replace(result, tolerated=True)
 
+    def _holds(self, step: PlannedStep, scope: Scope, path: str) -> bool:
+        if not isinstance(step.condition, Located):
+            return step.condition is not False
+        holds = bool(step.condition.render(scope))
+        self._chosen(step, path, IF, holds)
+        return holds
+
     def _repeated(self, step: PlannedStep, scope: dict[str, Any], path: str, *, final: bool) -> Block:
         if step.for_each is None:
             return (yield from self._once(step, scope, path, final=final))
         try:
             items = _items(step, render(step.for_each, scope))
         except WeftError as error:
+            self._unless_recorded(step, (path, FOR_EACH) in self._choices)
             return StepResult("failed", problem=error.problem)
+        if _is_computed(step.for_each):
+            self._chosen(step, path, FOR_EACH, {"count": len(items), "items": request_hash(items)})
 
         def turns() -> Iterator[_Child]:
             for i, item in enumerate(items):
@@ -374,6 +488,8 @@ class Walk:
                 return StepResult("succeeded", last.output)
             case "wait":
                 return (yield from self._wait(step, scope, path, final=final))
+            case "approval":
+                return (yield from self._approval(step, scope, path, final=final))
             case _:
                 raise WeftError(f"A step of kind {step.kind!r} cannot be walked.", where=Where(step=step.name))
 
@@ -382,28 +498,53 @@ class Walk:
             if step.wait_for is not None:
                 pause = Pause(path, 1, seconds=_duration(step, render(step.wait_for, scope)), final=final)
             else:
-                pause = Pause(path, 1, until=_instant(step, render(step.wait_until, scope)), final=final)
+                latest = self._facts.started_at + LONGEST_WAIT_S
+                pause = Pause(path, 1, until=_instant(step, render(step.wait_until, scope), latest), final=final)
         except WeftError as error:
             return StepResult("failed", problem=error.problem)
         yield pause
         return StepResult("cancelled", problem=_CANCELLED) if self.ends(pause) else StepResult("succeeded")
+
+    def _approval(self, step: PlannedStep, scope: Scope, path: str, *, final: bool) -> Block:
+        try:
+            message = str(render(step.message, scope))
+            who = tuple(str(name) for name in _names(render(step.who, scope)))
+            limit = None if step.deadline is None else _duration(step, render(step.deadline, scope))
+        except WeftError as error:
+            return StepResult("failed", problem=error.problem)
+        ask = Ask(path, 1, message, who, limit, final=final)
+        answer = yield ask
+        if answer is None and self.ends(ask):
+            return StepResult("cancelled", problem=_CANCELLED)
+        if answer is None and step.default_answer is None:
+            problem = Problem("no_answer", "Nobody answered before the deadline.", None, step.where())
+            return StepResult("failed", problem=problem)
+        answer = answer or {"answer": step.default_answer, "by": None}
+        if answer["answer"] == "approve":
+            return StepResult("succeeded", answer)
+        return StepResult("failed", answer, Problem("rejected", _rejection(answer), None, step.where()))
 
     # ---- attempts
     def _attempts(self, step: PlannedStep, scope: Scope, path: str, *, final: bool) -> Block:
         try:
             prepared = prepare(step, scope)
         except WeftError as error:
+            self._unless_recorded(step, (path, 1) in self._tried)
             return StepResult("failed", problem=error.problem.at(step.where()))
         chain = Chain(step, prepared, self._facts.run_id, self._facts.started_at, path)
         while (call := chain.next()) is not None:
             attempt = Perform(call, final)
             outcome: Outcome = yield attempt
+            stopped = outcome.failure is None or self.ends(attempt)
+            if outcome.state == "succeeded" or stopped:
+                self.marks.append(Tried(call, outcome))
             if outcome.state == "succeeded":
                 return StepResult("succeeded", outcome.output)
-            if outcome.failure is None or self.ends(attempt):
+            if outcome.failure is None or stopped:
                 problem = outcome.failure.problem if outcome.failure else _CANCELLED
                 return StepResult("cancelled", problem=problem)
             wait_s = chain.failed(outcome, outcome.failure)
+            self.marks.append(Tried(call, outcome, wait_s))
             if wait_s:
                 yield Pause(path, call.number, seconds=wait_s, final=final)
                 if self.ends(attempt):
@@ -413,19 +554,28 @@ class Walk:
         return StepResult("failed", problem=chain.problem)
 
 
-def _key(wish: Operation) -> _Key:
+def key(wish: Operation) -> Key:
     return (wish.call.path, wish.call.number) if isinstance(wish, Perform) else (wish.path, -wish.n)
 
 
-def _key_of(record: Record) -> _Key:
-    return (record.path, -record.n if record.kind in ("timer", "rang") else record.n)
+def key_of(record: Record) -> Key:
+    return (record.path, -record.n if record.kind in ("timer", "rang", "waits", "signal") else record.n)
 
 
-def _answer(record: Record) -> Any:
-    """What the block is sent for a record; always read from the text, so that a replay is sent the same."""
-    if record.kind in OUTCOMES:
-        return Outcome.from_text(record.kind, record.payload)  # type: ignore[arg-type]
-    return True
+def _diverged(step: PlannedStep, what: str, got: str) -> Diverged:
+    return Diverged(
+        f"The run was recorded with {got} for {what} of this step: something that it stands on has changed since.",
+        remedy="Run it again from its beginning, or with the version that began it.",
+        where=step.where(),
+    )
+
+
+def _rejection(answer: Mapping[str, Json]) -> str:
+    return f"It was rejected by {answer['by']}." if answer.get("by") else "It was rejected."
+
+
+def _is_computed(value: Value) -> bool:
+    return any(True for _ in templates(value))
 
 
 def _with_steps(scope: Mapping[str, Any], results: Mapping[str, StepResult]) -> dict[str, Any]:
@@ -440,12 +590,6 @@ def _first_failure(steps: Iterable[PlannedStep], results: Mapping[str, StepResul
     return None
 
 
-def _holds(condition: Located | bool | None, scope: Scope) -> bool:
-    if condition is None or isinstance(condition, bool):
-        return condition is not False
-    return bool(condition.render(scope))
-
-
 def _items(step: PlannedStep, value: Json) -> list[Json]:
     if not isinstance(value, list):
         raise WeftError(
@@ -454,6 +598,10 @@ def _items(step: PlannedStep, value: Json) -> list[Json]:
             where=step.for_each.where() if isinstance(step.for_each, Located) else step.where(),
         )
     return value
+
+
+def _names(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [value]
 
 
 def _duration(step: PlannedStep, value: Json) -> float:
@@ -470,7 +618,7 @@ def _duration(step: PlannedStep, value: Json) -> float:
     return length
 
 
-def _instant(step: PlannedStep, value: Json) -> float:
+def _instant(step: PlannedStep, value: Json, latest: float) -> float:
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -479,6 +627,13 @@ def _instant(step: PlannedStep, value: Json) -> float:
         raise WeftError(
             f"`wait.until` needs an instant with its offset like '2026-11-23T08:00:00+01:00', got {_kind(value)}.",
             code="not_an_instant",
+            where=step.wait_until.where() if isinstance(step.wait_until, Located) else step.where(),
+        )
+    if instant.timestamp() > latest:
+        raise WeftError(
+            "`wait.until` is more than 3650d after the run's start.",
+            code="wait_too_long",
+            remedy="Wait for less, or start another run then.",
             where=step.wait_until.where() if isinstance(step.wait_until, Located) else step.where(),
         )
     return instant.timestamp()

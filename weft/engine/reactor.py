@@ -1,33 +1,63 @@
-"""The loop that drives a run: it performs what the interpreter asks for and puts every outcome on record first."""
+"""The loop that drives a run under one claim: it performs what the interpreter asks for and puts everything on record.
+
+A run goes on in turns. Each turn takes in what has ended, asks the walk what comes next, and writes one thing: the
+outcomes, the choices, the `begun` of what comes next, the end. Nothing begins before that write is on disk, and a
+write that is refused ends what the run does here. So no effect is ever ahead of the record of its causes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from weft.engine.events import (
-    AttemptEnded,
-    AttemptStarted,
-    Emitted,
-    Observer,
-    RunEnded,
-    RunStarted,
-    StepEnded,
-    StepStarted,
-    guarded,
-)
-from weft.engine.interpreter import Mark, Operation, Pause, Perform, RunFacts, RunResult, StepResult, Walk
-from weft.errors import Problem, WeftError
+from weft.engine.events import Asked, AttemptEnded, AttemptStarted, Emitted, Logged, Observer, StepEnded, StepStarted
+from weft.engine.interpreter import Ask, Key, Mark, Operation, Pause, Perform, RunFacts, RunResult, Tried, Walk, key
+from weft.errors import Diverged, JournalBehind, JournalRefused, JournalUnavailable, Problem, WeftError
 from weft.executor import Call, Executor, Watch
-from weft.journal.base import Claim, Ended, Journal, Record
+from weft.journal.base import (
+    LARGEST_RUN,
+    OUTCOMES,
+    Claim,
+    Ended,
+    Journal,
+    Kept,
+    Listed,
+    Record,
+    Rest,
+    Then,
+    another_owner,
+)
 from weft.outcome import Failure, Outcome, encode
 from weft.plan import Plan
+from weft.types import JsonObject
+
+HEADROOM = 1_000_000
+"""Bytes below the limit of a run that outcomes leave to what its end takes."""
+
+WARN_ABOVE = 256_000
+"""Bytes of an outcome above which the run's log says so."""
+
+IN_MEMORY_S = 2.0
+"""A run that has nothing to do for longer rests; what waits shorter stays in memory."""
+
+LOST = frozenset({"another_owner", "has_ended"})
+"""Why a write may be refused without anything being wrong: somebody else has the run now."""
+
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 5.0
+"""Between two tries to write while the journal cannot."""
+
+_TOO_LARGE = Problem(
+    "run_too_large",
+    f"All outputs of the run together are over {LARGEST_RUN:,} bytes; this one was not kept.",
+    "Keep large values as artifacts, or divide the work among several runs.",
+)
 
 _STOPPED = Problem(
     "effect_unknown",
@@ -35,7 +65,13 @@ _STOPPED = Problem(
     "Look at the other side before you start it again.",
 )
 
+_CUT_OFF = Problem(
+    "effect_unknown",
+    "The attempt was cut off while its effect was under way: it may have happened, and this step must not repeat it.",
+    "Look at the other side before you start it again.",
+)
 
+T = TypeVar("T")
 _LOG = logging.getLogger("weft.engine")
 
 _Task: TypeAlias = "asyncio.Task[Record]"
@@ -47,122 +83,335 @@ class Surroundings:
 
     journal: Journal
     executor: Executor
-    clock: Callable[[], float] = time.time  #: seconds since 1970, UTC
+
+
+@dataclass(slots=True)
+class Told:
+    """What those who watch a run have been told of it; it outlives a claim, so that nothing is told twice."""
+
+    began: dict[str, float] = field(default_factory=dict)  #: path of a step → instant of `time.monotonic()`
+    ended: set[str] = field(default_factory=set)
+    attempts: set[Key] = field(default_factory=set)
+    asked: set[Key] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Running:
+    operation: Perform
+    watch: Watch
 
 
 class Reactor:
-    """Drives one run from its records to its end.
+    """Drives one run from its records until it ends or rests.
 
     Args:
         plan: What to follow.
-        facts: The run's fixed facts.
+        kept: The run as the journal has it, under this claim.
         claim: The right to write to it.
-        around: Journal, executor and clock.
+        around: Journal and executor.
         observe: Told of everything that happens, as it happens.
+        told: What the observer has been told before.
         watched: Whether somebody wants to see output while it is made.
     """
 
     def __init__(
-        self, plan: Plan, facts: RunFacts, claim: Claim, around: Surroundings, observe: Observer, *, watched: bool
+        self,
+        plan: Plan,
+        kept: Kept,
+        claim: Claim,
+        around: Surroundings,
+        observe: Observer,
+        *,
+        told: Told | None = None,
+        watched: bool = False,
     ) -> None:
         self._plan = plan
-        self._facts = facts
+        self._kept = kept
         self._claim = claim
-        self._around = around
-        self._observe = guarded(observe)
+        self._journal, self._executor = around.journal, around.executor
+        self._observe = observe
+        self._told = told or Told()
         self._watched = watched
+        self._size = kept.status.size
         self._walk: Walk
-        self._tasks: dict[_Task, tuple[Operation, Watch]] = {}
-        self._done: deque[_Task] = deque()  #: ended, not yet looked at
-        self._news = asyncio.Event()  #: something ended, or a cancel was asked for
-        self._began: dict[str, float] = {}
-        self._untold: list[tuple[Perform, Record]] = []
-        self._cancels = 0  #: asked for
-        self._cancelled = 0  #: on record
+        self._marks: list[Mark | Tried] = []  #: not told yet: what they speak of is not on record
+        self._open: dict[Key, Operation] = {}  #: what the walk waits for and nobody performs
+        self._fresh: dict[Key, None] = {}  #: of those, the waits that are not on record yet, in their order
+        self._running: dict[_Task, _Running] = {}
+        self._ended: deque[_Task] = deque()  #: not yet looked at
+        self._outcomes: list[Record] = []  #: the walk knows them, the journal does not yet
+        self._news = asyncio.Event()  #: something ended, somebody wrote, or a stop was asked for
+        self._behind = False  #: somebody else has written to the run
+        self._stopping = False
+        self._may_begin = True  #: what this turn has put on record as begun, and what needs no record
+        self._letting_go = False
+        self._lost: JournalRefused | None = None  #: an attempt was kept from its effect: the claim is void
 
-    def cancel(self) -> None:
-        """Ask the run to stop; asked again, it stops at once and leaves `finally` undone."""
-        self._cancels = min(self._cancels + 1, 2)
+    # ---- from outside
+    def notice(self) -> None:
+        """Look at once what others have written to the run."""
+        self._behind = True
         self._news.set()
 
-    async def run(self) -> RunResult:
-        """Go on until the run has ended, and return what it came to.
+    def stop(self) -> None:
+        """Begin nothing more, and let go of the run when what is under way has ended."""
+        self._stopping = True
+        self._news.set()
 
-        A fault of the engine or the journal ends the run as failed, with its reason; nothing is left running.
+    def stop_now(self) -> None:
+        """Let go of the run at once; what is under way has no outcome, and is repeated by whoever goes on."""
+        self._letting_go = True
+        for task in self._running:
+            task.cancel()
+        self.stop()
+
+    async def run(self) -> Ended | Rest:
+        """Go on until the run has ended, or has nothing to do for a while, and return which.
+
+        A fault of the engine or of an action's own rules parks the run with its reason; nothing is left running.
+
+        Raises:
+            JournalRefused: The run has another owner since: nothing more is begun or written.
+            JournalUnavailable: The journal was closed.
         """
-        began = time.monotonic()
-        started = datetime.fromtimestamp(self._facts.started_at, UTC)
-        self._observe(RunStarted(self._facts.run_id, self._plan.workflow.name, started, self._rows()))
         try:
-            result = await self._drive()
-            await self._finish(result)
-        except Exception as error:  # noqa: BLE001  no run may stay without an end
-            result = await self._broken(error)
+            return await self._drive()
+        except JournalUnavailable:
+            raise
+        except JournalRefused as refused:
+            if refused.problem.code in LOST:
+                raise
+            return await self._park(refused)
+        except Exception as error:  # noqa: BLE001  no run may stay without somebody who looks after it
+            return await self._park(error)
         finally:
-            await self._stop_all()
-        ms = round((time.monotonic() - began) * 1000)
-        self._observe(RunEnded(self._facts.run_id, result.state, ms, result.outputs, result.problem))
-        return result
-
-    async def _drive(self) -> RunResult:
-        _, records, _ = await self._around.journal.load(self._claim.run_id)
-        self._walk = Walk(self._plan, self._facts, records)
-        self._cancelled = max((record.n for record in records if record.kind == "cancel"), default=0)
-        self._cancels = max(self._cancels, self._cancelled)
-        while True:
-            operations = self._walk.advance()
-            self._report_attempts(operations)
-            self._report_marks()
-            if self._walk.result is not None:
-                return self._walk.result
-            if self._cancels > self._cancelled:
-                await (
-                    self._cancel_now()
-                )  # before a start: a task that is cancelled before its first step has no outcome
-            for operation in operations:
-                self._start(operation)
-            await self._one_more()
-
-    async def _finish(self, result: RunResult) -> None:
-        ended = {"outputs": result.outputs, "problem": None if result.problem is None else asdict(result.problem)}
-        await self._around.journal.finish(self._claim, Ended(result.state, encode(ended)))
-
-    async def _broken(self, error: Exception) -> RunResult:
-        """End a run that cannot go on: what cannot be taken back ends first, then the reason is put on record."""
-        _LOG.error("run_broken %s", self._facts.run_id, exc_info=error)
-        problem = error.problem if isinstance(error, WeftError) else _internal(error)
-        for task, (_, watch) in self._tasks.items():
-            if not watch.committed:
+            self._letting_go = True
+            for task in self._running:
                 task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        result = RunResult("failed", None, problem)
-        try:
-            ended = [task.result() for task in self._tasks if not task.cancelled() and task.exception() is None]
-            await self._around.journal.record(self._claim, *ended)
-            await self._finish(result)
-        except Exception as refused:  # noqa: BLE001  the journal may be what is broken; the caller is told all the same
-            _LOG.error("end_not_recorded %s", self._facts.run_id, exc_info=refused)
-        return result
+            await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _rows(self) -> tuple[tuple[str, str, str], ...]:
-        return tuple((step.path, step.uses, step.title) for step in self._plan.steps)
+    # ---- turns
+    async def _drive(self) -> Ended | Rest:
+        self._walk_anew()
+        while True:
+            self._go_on()
+            then = self._then()
+            if not await self._write(then):
+                continue
+            self._tell()
+            if then is not None:
+                return then
+            self._start_all()
+            await self._wait()
+            self._take_in()
 
-    # ---- operations
-    def _start(self, operation: Operation) -> None:
-        watch = Watch()
+    def _go_on(self) -> None:
+        """Let the walk go on as far as it can without anything being performed."""
+        while True:
+            for operation in self._walk.advance():
+                self._ask(operation)
+            over = [each for each in self._open.values() if self._is_over(each)]
+            if not over:
+                break
+            for operation in over:
+                self._settle(operation, self._end_of(operation))
+        self._marks += self._walk.marks
+        self._walk.marks.clear()
+
+    def _ask(self, operation: Operation) -> None:
+        at = key(operation)
+        if not isinstance(operation, Perform) and operation.asked_at is None:
+            now = self._journal.now()
+            until = operation.until if operation.seconds is None else now + operation.seconds
+            operation = replace(operation, asked_at=now, until=until)
+            self._fresh[at] = None
+        self._open[at] = operation
+
+    def _is_over(self, operation: Operation) -> bool:
+        if self._walk.ends(operation) or _is_cut_off(operation):
+            return True
+        until = None if isinstance(operation, Perform) else operation.until
+        return until is not None and until <= self._journal.now()
+
+    def _end_of(self, operation: Operation) -> Record:
+        """Return the end of a wait, or of what a cancel kept from beginning, or a crash left half done before it."""
+        now = self._journal.now()
+        if not isinstance(operation, Perform):
+            return Record(operation.path, operation.n, "rang", encode(now))
         if self._walk.ends(operation):
-            work = self._given_up(operation)
-        elif isinstance(operation, Pause):
-            work = self._pause(operation)
-        else:
-            watch = self._watch(operation.call)
-            work = self._perform(operation.call, watch)
-        task = asyncio.create_task(work)
-        self._tasks[task] = operation, watch
-        task.add_done_callback(self._ended)
+            return self._stopped(operation.call, now, in_doubt=operation.call.repeated)
+        call, failure = operation.call, Failure(_CUT_OFF.at(operation.call.step.where()))
+        return self._record(call, Outcome("failed", call.variant.name, now, now, failure=failure, request=call.request))
 
-    def _ended(self, task: _Task) -> None:
-        self._done.append(task)
+    def _settle(self, operation: Operation, record: Record) -> None:
+        at = key(operation)
+        self._open.pop(at, None)
+        if at in self._fresh:  # a wait that was over at once: that it began is on record too
+            del self._fresh[at]
+            self._outcomes += _beginning(operation)
+        self._outcomes.append(record)
+        if self._walk.waits_for(operation):
+            self._walk.settle(record)
+
+    def _then(self) -> Then:
+        """Return how this claim ends with this turn, if it does."""
+        if self._walk.result is not None:
+            return None if self._running else _end(self._walk.result, doubt=bool(self._walk.doubts))
+        to_start = any(isinstance(each, Perform) for each in self._open.values())
+        if self._running or (to_start and not self._stopping):
+            return None
+        if to_start:
+            return Rest("ready")
+        if not self._open:
+            raise RuntimeError("the run waits for nothing")
+        earliest = min((until for each in self._open.values() if (until := _until(each)) is not None), default=None)
+        if earliest is not None and not self._stopping and earliest - self._journal.now() < IN_MEMORY_S:
+            return None
+        return Rest("waiting", earliest)
+
+    async def _write(self, then: Then) -> bool:
+        """Put this turn on record; tell whether it is, or must be thought over because others wrote first."""
+        if self._behind and await self._catch_up():
+            return False
+        self._may_begin = not self._stopping
+        records = [*self._outcomes, *self._walk.notes, *self._beginnings(then)]
+        if records or then is not None:
+            try:
+                await self._insist(lambda: self._journal.write(self._claim, self._kept.status.news, records, then))
+            except JournalBehind:
+                await self._catch_up()
+                return False
+        self._size += sum(len(record.payload) for record in records if record.kind not in OUTCOMES)
+        self._outcomes.clear()
+        self._walk.notes.clear()
+        self._fresh.clear()
+        return True
+
+    def _beginnings(self, then: Then) -> list[Record]:
+        """Return what must be on record before what comes next may begin."""
+        if isinstance(then, Ended):
+            return []
+        found = [record for at in self._fresh for record in _beginning(self._open[at])]
+        if not self._may_begin:
+            return found
+        calls = [each.call for each in self._open.values() if isinstance(each, Perform)]
+        begun = [
+            Record(each.path, each.number, "begun", encode({"request": each.request}))
+            for each in calls
+            if _sends(each) and not each.begun
+        ]
+        return found + begun
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        return await insist(
+            work, lambda problem: self._observe(Logged("", f"{problem.message} The run waits until it can be."))
+        )
+
+    async def _catch_up(self) -> bool:
+        """Read what others wrote and walk anew, so that the run learns of things in the order of their records.
+
+        Returns whether there was anything to read.
+        """
+        self._behind = False
+        kept = await self._insist(lambda: self._journal.load(self._claim.run_id))
+        if kept.status.epoch != self._claim.epoch:
+            raise another_owner(self._claim.run_id)
+        if kept.status.news == self._kept.status.news:
+            return False
+        waiting = [*self._outcomes, *(task.result() for task in self._ended if not _failed(task))]
+        self._kept, self._size = kept, kept.status.size + sum(len(record.payload) for record in waiting)
+        self._outcomes = [record for record in self._outcomes if record.kind in OUTCOMES]
+        self._walk_anew()
+        for task, running in self._running.items():
+            stopped = self._walk.ends(running.operation) or not self._walk.waits_for(running.operation)
+            if stopped and (self._walk.hard or not running.watch.committed):
+                task.cancel()
+        return True
+
+    def _walk_anew(self) -> None:
+        records = [*self._kept.records, *self._outcomes]
+        self._walk = Walk(self._plan, facts_of(self._kept), records)
+        self._marks.clear()  # the new walk tells all of it again
+        self._open.clear()
+        self._fresh.clear()
+        busy = {key(running.operation) for running in self._running.values()}
+        for operation in self._walk.advance():
+            if key(operation) not in busy:
+                self._ask(operation)
+
+    async def _wait(self) -> None:
+        """Wait until something ends, a wait is over, or somebody asks for something."""
+        instants = [until for each in self._open.values() if (until := _until(each)) is not None]
+        if instants:
+            # The clock is looked at again every minute: it may have been set, the machine may have slept.
+            try:
+                async with asyncio.timeout(min(60.0, min(instants) - self._journal.now())):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+        else:
+            await self._news.wait()
+        self._news.clear()
+
+    def _take_in(self) -> None:
+        while self._ended:
+            task = self._ended.popleft()
+            running = self._running.pop(task)
+            if task.cancelled() and self._letting_go:
+                self._open[key(running.operation)] = running.operation  # whoever goes on performs it
+                continue
+            self._settle(running.operation, task.result())
+
+    async def _park(self, error: Exception) -> Rest:
+        """Let go of a run that cannot go on: what cannot be taken back ends first, then the reason is put on record.
+
+        What else was under way has no outcome. An outcome that the journal does not take is put on record as happened,
+        without its output; if even that is refused, without it.
+        """
+        _LOG.error("run_parked %s", self._claim.run_id, exc_info=error)
+        rest = Rest("parked", reason=encode(asdict(_reason(error))))
+        self._letting_go = True
+        for task, running in self._running.items():
+            if not running.watch.committed:
+                task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        ended = [task.result() for task in self._running if not task.cancelled() and task.exception() is None]
+        self._running.clear()
+        records = [*self._outcomes, *ended]
+        for tried in (records, [_without_output(record) for record in records]):
+            try:
+                return await self._rest(tried, rest)
+            except JournalUnavailable:
+                raise
+            except Exception as refused:
+                if isinstance(refused, JournalRefused) and refused.problem.code in LOST:
+                    raise
+                _LOG.exception("outcome_refused %s", self._claim.run_id)
+        return await self._rest([], rest)
+
+    async def _rest(self, records: list[Record], rest: Rest) -> Rest:
+        while True:
+            try:
+                await self._insist(lambda: self._journal.write(self._claim, self._kept.status.news, records, rest))
+            except JournalBehind:
+                self._kept = await self._insist(lambda: self._journal.load(self._claim.run_id))
+            else:
+                return rest
+
+    # ---- attempts
+    def _start_all(self) -> None:
+        if not self._may_begin or self._letting_go:  # a stop while the turn was being written changes nothing of it
+            return
+        for at, operation in list(self._open.items()):
+            if isinstance(operation, Perform):
+                del self._open[at]
+                watch = self._watch(operation.call)
+                task = asyncio.create_task(self._perform(operation, watch))
+                self._running[task] = _Running(operation, watch)
+                task.add_done_callback(self._over)
+
+    def _over(self, task: _Task) -> None:
+        self._ended.append(task)
         self._news.set()
 
     def _watch(self, call: Call) -> Watch:
@@ -179,130 +428,209 @@ class Reactor:
                 self._observe(Emitted(call.path, call.number, text))
 
         async def barrier() -> None:
+            try:
+                await self._insist(lambda: self._journal.confirm(self._claim))
+            except JournalRefused as refused:
+                self._lost = refused
+                raise
             watch.committed = True
 
         watch = Watch(emit=emit if self._watched else None, note=note, barrier=barrier)
         return watch
 
-    async def _perform(self, call: Call, watch: Watch) -> Record:
-        action = call.step.action
-        began = self._around.clock()
+    async def _perform(self, operation: Perform, watch: Watch) -> Record:
+        call = operation.call
+        began = self._journal.now()
         try:
-            if action is not None and action.manifest.effects == "send":
-                await self._around.journal.record(self._claim, Record(call.path, call.number, "begun", "{}"))
+            if _sends(call):
+                await self._insist(lambda: self._journal.confirm(self._claim))
             self._observe(AttemptStarted(call.path, call.number, call.variant.name))
-            outcome = await self._around.executor.perform(call, watch)
+            outcome = await self._executor.perform(call, watch)
+            if self._lost is not None:  # what the action made of it is no outcome
+                raise self._lost
         except asyncio.CancelledError:
-            if self._cancels == 0:
+            if self._letting_go:
                 raise
-            outcome = self._stopped(call, began, in_doubt=watch.committed)
+            return self._stopped(call, began, in_doubt=watch.committed or call.repeated)
         finally:
             watch.ended = True
-        return Record(call.path, call.number, outcome.state, outcome.to_text())
+        return self._record(call, outcome)
 
-    def _stopped(self, call: Call, began: float, *, in_doubt: bool) -> Outcome:
+    def _record(self, call: Call, outcome: Outcome) -> Record:
+        """Return the outcome as it can be kept: a run that grows too large keeps that it happened, not what it gave."""
+        failure = outcome.failure
+        if call.repeated and _sends(call) and failure is not None and failure.effect == "none":
+            # That it had no effect itself says nothing of the attempt that it repeats (rule A6).
+            outcome = replace(outcome, failure=replace(failure, effect="unknown"))
+        outcome = replace(outcome, repeated=call.repeated)
+        text = outcome.to_text()
+        if self._size + len(text) > LARGEST_RUN - HEADROOM:
+            failure = Failure(_TOO_LARGE.at(call.step.where()), effect="happened")
+            outcome = replace(outcome, state="failed", output=None, failure=failure)
+            text = outcome.to_text()
+        elif len(text) > WARN_ABOVE:
+            told = f"The output has {len(text):,} bytes: it is kept and read with the run again and again."
+            self._observe(Logged(call.path, told))
+        self._size += len(text)  # at once: others end beside it before it is written
+        return Record(call.path, call.number, outcome.state, text)
+
+    def _stopped(self, call: Call, began: float, *, in_doubt: bool) -> Record:
         failure = Failure(_STOPPED.at(call.step.where())) if in_doubt else None
-        return Outcome("cancelled", call.variant.name, began, self._around.clock(), failure=failure)
-
-    async def _given_up(self, operation: Operation) -> Record:
-        """Return the end of what a cancel kept from beginning, or a crash left half done before it."""
-        if isinstance(operation, Pause):
-            return Record(operation.path, operation.n, "rang", encode(self._around.clock()))
-        call = operation.call
-        outcome = self._stopped(call, self._around.clock(), in_doubt=call.repeated)
+        now = self._journal.now()
+        outcome = Outcome("cancelled", call.variant.name, began, now, failure=failure, request=call.request)
+        outcome = replace(outcome, repeated=call.repeated)
         return Record(call.path, call.number, outcome.state, outcome.to_text())
-
-    async def _pause(self, operation: Pause) -> Record:
-        try:
-            until = operation.until
-            if until is None:
-                until = self._around.clock() + operation.seconds
-                timer = Record(operation.path, operation.n, "timer", encode(until))
-                await self._around.journal.record(self._claim, timer)
-            # The clock is looked at again every minute: it may have been set, the machine may have slept.
-            while (left := until - self._around.clock()) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(min(left, 60.0))
-        except asyncio.CancelledError:
-            if self._cancels == 0:
-                raise
-        return Record(operation.path, operation.n, "rang", encode(self._around.clock()))
-
-    async def _one_more(self) -> None:
-        """Wait until something ends or a cancel is asked for; put on record what ended, then tell the walk."""
-        if not self._tasks:
-            raise RuntimeError("the run waits for nothing")
-        await self._news.wait()
-        self._news.clear()
-        if self._cancels > self._cancelled:
-            await self._cancel_now()
-        while self._done:
-            task = self._done[0]
-            record = task.result()
-            await self._around.journal.record(self._claim, record)
-            self._done.popleft()
-            operation, _ = self._tasks.pop(task)
-            self._walk.settle(record)
-            if isinstance(operation, Perform):
-                self._untold.append((operation, record))
-
-    async def _cancel_now(self) -> None:
-        while self._cancelled < self._cancels:
-            await self._around.journal.record(self._claim, Record("", self._cancelled + 1, "cancel", "{}"))
-            self._cancelled += 1
-        hard = self._cancelled > 1
-        self._walk.cancel(hard=hard)
-        for task, (operation, watch) in self._tasks.items():
-            if hard or (self._walk.ends(operation) and not watch.committed):
-                task.cancel()
-
-    async def _stop_all(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
 
     # ---- telling
-    def _report_attempts(self, next_operations: list[Operation]) -> None:
-        waits = {(op.path, op.n): op.seconds for op in next_operations if isinstance(op, Pause)}
-        for operation, record in self._untold:
-            call = operation.call
-            wait_s = waits.get((call.path, call.number), 0.0)
-            self._observe(_attempt_ended(call, record, wait_s))
-        self._untold.clear()
+    def _tell(self) -> None:
+        """Tell of what is on record now."""
+        for mark in self._marks:
+            if isinstance(mark, Tried):
+                self._tell_attempt(mark)
+            else:
+                self._tell_step(mark)
+        self._marks.clear()
+        if self._walk.result is None:
+            self._tell_questions()
 
-    def _report_marks(self) -> None:
-        while self._walk.marks:
-            self._report(self._walk.marks.popleft())
+    def _tell_questions(self) -> None:
+        for at, operation in self._open.items():
+            if isinstance(operation, Ask) and at not in self._told.asked:
+                self._told.asked.add(at)
+                self._observe(asked(operation))
 
-    def _report(self, mark: Mark) -> None:
+    def _tell_attempt(self, tried: Tried) -> None:
+        at = (tried.call.path, tried.call.number)
+        if at not in self._told.attempts:
+            self._told.attempts.add(at)
+            self._observe(attempt_ended(tried))
+
+    def _tell_step(self, mark: Mark) -> None:
         if mark.result is None:
-            self._began[mark.path] = time.monotonic()
-            self._observe(StepStarted(mark.path))
-            return
-        began = self._began.pop(mark.path, None)
-        ms = 0 if began is None else round((time.monotonic() - began) * 1000)
-        self._observe(_step_ended(mark.path, mark.result, ms))
+            if mark.path not in self._told.began:
+                self._told.began[mark.path] = time.monotonic()
+                self._observe(StepStarted(mark.path))
+        elif mark.path not in self._told.ended:
+            self._told.ended.add(mark.path)
+            began = self._told.began.get(mark.path)
+            ms = 0 if began is None else round((time.monotonic() - began) * 1000)
+            self._observe(StepEnded(mark.path, mark.result.state, ms, mark.result.output, mark.result.problem))
 
 
-def _step_ended(path: str, result: StepResult, ms: int) -> StepEnded:
-    return StepEnded(path, result.state, ms, result.output, result.problem)
+async def insist(work: Callable[[], Awaitable[T]], tell: Callable[[Problem], None]) -> T:
+    """Do something with the journal, and while it cannot, try again without end: nothing is lost by waiting.
+
+    Args:
+        work: Something that may be done again.
+        tell: Told once of the first failure.
+
+    Raises:
+        JournalUnavailable: The journal was closed.
+    """
+    wait_s = FIRST_RETRY_S
+    while True:
+        try:
+            return await work()
+        except JournalUnavailable as error:
+            if error.problem.code == "journal_closed":
+                raise
+            if wait_s == FIRST_RETRY_S:
+                tell(error.problem)
+        await asyncio.sleep(wait_s)
+        wait_s = min(LONGEST_RETRY_S, wait_s * 2)
 
 
-def _attempt_ended(call: Call, record: Record, wait_s: float) -> AttemptEnded:
-    outcome = Outcome.from_text("failed", record.payload)
-    failure = outcome.failure
+def facts_of(run: Listed) -> RunFacts:
+    """Return what is fixed of a run, as its plan sees it."""
+    row = run.row
+    inputs: dict[str, Any] = json.loads(row.inputs)
+    return RunFacts(row.id, row.started_at, inputs, json.loads(row.trigger), row.scheduled_at)
+
+
+def attempt_ended(tried: Tried) -> AttemptEnded:
+    """Return an attempt's end as those who watch are told of it."""
+    call, outcome, failure = tried.call, tried.outcome, tried.outcome.failure
+    cancelled = outcome.state == "cancelled"
     problem = failure.problem if failure else None
-    cancelled = record.kind == "cancelled"
     if cancelled and problem is None:
         problem = Problem("cancelled", "The attempt was cancelled.")
     status, details = (failure.status, failure.details) if failure else (None, {})
-    name = call.variant.name
-    return AttemptEnded(call.path, call.number, name, outcome.ms, problem, wait_s, status, details, cancelled)
+    return AttemptEnded(
+        call.path, call.number, outcome.variant, outcome.ms, problem, tried.wait_s, status, details, cancelled
+    )
 
 
-def _internal(error: Exception) -> Problem:
+def asked(question: Ask) -> Asked:
+    """Return a question that is on record as those who watch are told of it."""
+    at, until = question.asked_at, question.until
+    return Asked(
+        question.path,
+        question.message,
+        question.who,
+        datetime.fromtimestamp(at or 0.0, UTC),
+        None if until is None else datetime.fromtimestamp(until, UTC),
+    )
+
+
+def _failed(task: _Task) -> bool:
+    return task.cancelled() or task.exception() is not None
+
+
+def _without_output(record: Record) -> Record:
+    """Return a record of an attempt's end that says no more than that it happened."""
+    if record.kind not in OUTCOMES:
+        return record
+    outcome = Outcome.from_text(record.kind, record.payload)  # type: ignore[arg-type]
+    told = Problem(
+        "not_recorded", "The attempt ended, and what came of it could not be kept.", "The log has the details."
+    )
+    kept = replace(outcome, state="failed", output=None, failure=Failure(told, effect="happened"))
+    return Record(record.path, record.n, "failed", kept.to_text())
+
+
+def _until(operation: Operation) -> float | None:
+    return None if isinstance(operation, Perform) else operation.until
+
+
+def _beginning(operation: Operation) -> list[Record]:
+    """Return what puts on record that a wait has begun."""
+    match operation:
+        case Pause():
+            timer: JsonObject = {"at": operation.asked_at, "until": operation.until}
+            return [Record(operation.path, operation.n, "timer", encode(timer))]
+        case Ask():
+            facts: JsonObject = {
+                "at": operation.asked_at,
+                "deadline": operation.until,
+                "message": operation.message,
+                "who": list(operation.who),
+            }
+            return [Record(operation.path, operation.n, "waits", encode(facts))]
+        case Perform():
+            return []
+
+
+def _is_cut_off(operation: Operation) -> bool:
+    """Whether a crash left the attempt half done and it must not be made again."""
+    return isinstance(operation, Perform) and operation.call.begun and operation.call.step.once
+
+
+def _sends(call: Call) -> bool:
+    return call.step.action is not None and call.step.action.manifest.effects == "send"
+
+
+def _end(result: RunResult, *, doubt: bool) -> Ended:
+    problem = None if result.problem is None else asdict(result.problem)
+    return Ended(result.state, encode({"outputs": result.outputs, "problem": problem}), doubt)
+
+
+def _reason(error: Exception) -> Problem:
+    if isinstance(error, Diverged):
+        return error.problem
+    if isinstance(error, WeftError):
+        return replace(error.problem, code="stuck")
     return Problem(
-        "internal",
+        "stuck",
         f"The run could not go on: {type(error).__name__}.",
-        "This is a fault of Weft; the log has the details.",
+        "This is a fault of Weft, or of what it stands on; the log has the details. `weft runs resume` tries it again.",
     )

@@ -1,14 +1,23 @@
-"""A run as it is told to people and programs: the stable shape of `weft run --json`."""
+"""A run as it is told to people and programs: the stable shape of `weft run --json` and `weft runs show --json`.
+
+It is read from the records by the same walk that drives a run, so there is no second account of what happened.
+"""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from weft.engine.events import AttemptEnded, Event, RunEnded, RunStarted, RunState, StepEnded, StepStarted, StepState
+from weft.engine.driver import problem_of
+from weft.engine.events import StepState
+from weft.engine.interpreter import Ask, Mark, Operation, Perform, StepResult, Tried, Walk
+from weft.engine.reactor import asked, attempt_ended, facts_of
 from weft.errors import Problem, Where
+from weft.journal.base import ENDS, Kept, Listed, Record, State
+from weft.plan import Plan
 from weft.types import Json, JsonObject
 
 
@@ -17,13 +26,17 @@ class Shape(BaseModel):
 
 
 class Place(Shape):
+    """Where a problem lies; every part may be missing."""
+
     file: str | None = None
     line: int | None = None
     """From 1."""
     column: int | None = None
     """From 1, in characters."""
     step: str | None = None
+    """Its name: `mail`, `each/mail`."""
     field: str | None = None
+    """Inside the step: `with.messages[0]`."""
 
     @classmethod
     def of(cls, where: Where) -> Place:
@@ -31,10 +44,14 @@ class Place(Shape):
 
 
 class ProblemReport(Shape):
+    """What went wrong."""
+
     code: str
     """A stable name, for programs."""
     message: str
+    """For people."""
     remedy: str | None = None
+    """What can be done."""
     where: Place
 
     @classmethod
@@ -45,16 +62,29 @@ class ProblemReport(Shape):
 
 
 class AttemptReport(Shape):
+    """One try of a step."""
+
     number: int
     """From 1, over the whole chain of retries and fallbacks."""
+    turn: int | None = None
+    """Of a step that is repeated for each item: the item's index."""
     variant: str
     """What was called: `openai/gpt-4o-mini`; `default` for actions without variants."""
     state: Literal["succeeded", "failed", "cancelled"]
     kind: str | None = None
     """The kind of the failure."""
+    started_at: datetime
     ms: int
     wait_s: float = 0.0
     """Seconds until the next attempt."""
+    repeated: bool = False
+    """An attempt before it may have had its effect."""
+    inherited: bool = False
+    """The run that this one repeats has made it; what it used was counted there."""
+    arguments: JsonObject = Field(default_factory=dict)
+    """What the action was given."""
+    output: Json = None
+    """What the action returned; tokens and cost of a completion stand in its `usage` and `weft`."""
     status: int | None = None
     """The protocol's status of a failure, where there was one."""
     details: JsonObject = Field(default_factory=dict)
@@ -62,27 +92,57 @@ class AttemptReport(Shape):
     problem: ProblemReport | None = None
 
 
+class QuestionReport(Shape):
+    """A question that waits for its answer."""
+
+    path: str
+    """Under which it is answered: `/ok`, `/each[3]/ok`."""
+    message: str
+    who: list[str] = Field(default_factory=list)
+    """Who may answer; empty: everybody."""
+    asked_at: datetime
+    deadline: datetime | None = None
+    """Until when; null: there is time."""
+
+
 class StepReport(Shape):
+    """A step of the document, or one in a turn of a loop."""
+
     path: str
     """Ids from the document's root: `/answer`, `/each[3]/mail`."""
     uses: str
     """The action's id; `group`, `wait` or `approval` for steps without an action."""
     title: str
     state: StepState
+    started_at: datetime | None = None
+    """Null before it has begun, and for what is not on record."""
     ms: int = 0
+    """From when it began to when it ended, or something last happened in it."""
+    question: str | None = None
+    """What an approval asks, once it has asked."""
+    asks: list[QuestionReport] = Field(default_factory=list)
+    """Of an approval: what waits for an answer now; several in a loop over the question alone."""
     attempts: list[AttemptReport] = Field(default_factory=list)
     output: Json = None
     problem: ProblemReport | None = None
 
 
 class RunReport(Shape):
+    """A run and all that is known of it: `weft run --json`, `weft runs show --json`, a line of `weft runs export`."""
+
     run_id: str
     workflow: str
-    state: RunState
+    state: State
     started_at: datetime
-    ended_at: datetime
+    ended_at: datetime | None = None
+    """Null while it has not ended."""
     ms: int
+    """Until its end, or until something last happened."""
     inputs: JsonObject
+    origin: str | None = None
+    """The run that it repeats, in whole or in part."""
+    complete: bool = True
+    """False when what it follows cannot be read here: then titles, arguments and steps not reached are missing."""
     steps: list[StepReport]
     """In document order; the turns of a loop and the members of a group follow in the order in which they began."""
     outputs: Json = None
@@ -90,67 +150,187 @@ class RunReport(Shape):
     problem: ProblemReport | None = None
 
 
-class Reporter:
-    """An observer that keeps what a report needs."""
+class RunSummary(Shape):
+    """A run without its steps: `weft runs list --json`, and what `cancel`, `answer` and `--detach` print with `--json`."""
 
-    def __init__(self, inputs: JsonObject, titles: dict[str, tuple[str, str]]) -> None:
-        self._inputs = inputs
-        self._titles = titles  #: document path without loop turns → action or kind, title
-        self._started: RunStarted | None = None
-        self._ended: RunEnded | None = None
-        self._steps: dict[str, StepEnded | None] = {}
+    run_id: str
+    workflow: str
+    state: State
+    started_at: datetime
+    ended_at: datetime | None = None
+    """Null while it has not ended."""
+    ms: int
+    """Until its end, or until something last happened."""
+    trigger: str | None = None
+    """What started it, such as `schedule`; null for a person."""
+    origin: str | None = None
+    """The run that it repeats, in whole or in part."""
+    wake_at: datetime | None = None
+    """When a waiting run goes on by itself; null when it waits for an answer alone."""
+    crashes: int = 0
+    """Processes that died of it in a row, without getting any further."""
+    problem: ProblemReport | None = None
+    """What it failed for, or why it is parked."""
+
+
+def summary_of(run: Listed) -> RunSummary:
+    """Return a run as lists tell it."""
+    status = run.status
+    started_at, ended_at, ms = times_of(run)
+    return RunSummary(
+        run_id=run.row.id,
+        workflow=run.row.workflow,
+        state=status.state,
+        started_at=started_at,
+        ended_at=ended_at,
+        ms=ms,
+        trigger=_trigger(run),
+        origin=run.row.origin,
+        wake_at=instant(status.wake_at) if status.state == "waiting" and status.wake_at is not None else None,
+        crashes=status.crashes,
+        problem=ProblemReport.of(problem_of(run.status)),
+    )
+
+
+def report_of(run: Kept, plan: Plan) -> RunReport:
+    """Return the report of a run, whether it has ended or not, from what is on record of it.
+
+    Args:
+        run: The run as the journal has it.
+        plan: What it follows.
+
+    Raises:
+        Diverged: The records answer something else than what the plan asks for.
+    """
+    walk = Walk(plan, facts_of(run), run.records)
+    open_ = walk.advance()
+    history = _History(plan, run)
+    for mark in walk.marks:
+        history.take_in(mark)
+    for operation in open_:
+        history.still_open(operation)
+    return history.report()
+
+
+class _History:
+    """What a report needs, gathered from the walk over the records."""
+
+    def __init__(self, plan: Plan, run: Kept) -> None:
+        self._run = run
+        self._plan = plan
+        self._titles = {step.path: (step.uses, step.title) for step in plan.every_step()}
+        self._steps: dict[str, StepResult | None] = {step.path: None for step in plan.steps}
+        self._states: dict[str, StepState] = {}
         self._attempts: dict[str, list[AttemptReport]] = {}
+        self._spans: dict[str, tuple[float, float]] = {}
+        self._questions: dict[str, str] = {}
+        self._asks: dict[str, list[QuestionReport]] = {}
+        for record in run.records:
+            self._span_of_wait(record)
 
-    def __call__(self, event: Event) -> None:
-        match event:
-            case RunStarted():
-                self._started = event
-                self._steps = {path: None for path, _, _ in event.steps}
-            case StepStarted(path):
-                self._steps.setdefault(path, None)
-            case AttemptEnded():
-                self._attempts.setdefault(_step_of(event.path), []).append(_attempt(event))
-            case StepEnded(path):
-                self._steps[path] = event
-            case RunEnded():
-                self._ended = event
-            case _:
-                pass
+    def take_in(self, mark: Mark | Tried) -> None:
+        if isinstance(mark, Tried):
+            path, began, ended = mark.call.path, mark.outcome.started_at, mark.outcome.ended_at
+            inherited = is_inherited(self._run, began)
+            self._attempts.setdefault(step_of(path), []).append(_attempt(mark, inherited=inherited))
+            self._spread(path, began, ended)
+        else:
+            self._steps[mark.path] = mark.result
+            self._states[mark.path] = "running" if mark.result is None else mark.result.state
+
+    def still_open(self, operation: Operation) -> None:
+        if not isinstance(operation, Perform):
+            self._states[step_of(operation.path)] = "waiting"
+        if isinstance(operation, Ask) and operation.asked_at is not None:
+            self._asks.setdefault(step_of(operation.path), []).append(_question(operation))
 
     def report(self) -> RunReport:
-        """Return the report of a run that has ended."""
-        started, ended = self._started, self._ended
-        if started is None or ended is None:
-            raise RuntimeError("the run has not ended")
-        started_at = started.at.timestamp()
+        row, status = self._run.row, self._run.status
+        started_at, ended_at, ms = times_of(self._run)
         return RunReport(
-            run_id=ended.run_id,
-            workflow=started.workflow,
-            state=ended.state,
-            started_at=started.at,
-            ended_at=datetime.fromtimestamp(started_at + ended.ms / 1000, UTC),
-            ms=ended.ms,
-            inputs=self._inputs,
-            steps=[self._step(path, step) for path, step in self._steps.items()],
-            outputs=ended.outputs,
-            problem=ProblemReport.of(ended.problem),
+            run_id=row.id,
+            workflow=row.workflow,
+            state=status.state,
+            started_at=started_at,
+            ended_at=ended_at,
+            ms=ms,
+            inputs=json.loads(row.inputs),
+            origin=row.origin,
+            steps=[self._step(path) for path in self._steps],
+            outputs=outputs_of(self._run),
+            problem=ProblemReport.of(problem_of(self._run.status)),
         )
 
-    def _step(self, path: str, step: StepEnded | None) -> StepReport:
+    def _step(self, path: str) -> StepReport:
         uses, title = self._titles.get(_plain(path), ("", ""))
-        attempts = self._attempts.get(path, [])
-        if step is None:
-            return StepReport(path=path, uses=uses, title=title, state="pending", attempts=attempts)
+        result = self._steps[path]
+        began = self._spans.get(path)
+        begin, end = began or (0.0, 0.0)
         return StepReport(
             path=path,
             uses=uses,
             title=title,
-            state=step.state,
-            ms=step.ms,
-            attempts=attempts,
-            output=step.output,
-            problem=ProblemReport.of(step.problem),
+            state=self._states.get(path, "pending"),
+            started_at=None if began is None else instant(begin),
+            ms=round((end - begin) * 1000),
+            question=self._questions.get(path),
+            asks=self._asks.get(path, []),
+            attempts=self._attempts.get(path, []),
+            output=None if result is None else result.output,
+            problem=None if result is None else ProblemReport.of(result.problem),
         )
+
+    def _span_of_wait(self, record: Record) -> None:
+        if record.kind in ("timer", "waits"):
+            facts = json.loads(record.payload)
+            self._spread(record.path, facts["at"], facts["at"])
+            if record.kind == "waits":
+                self._questions[step_of(record.path)] = facts["message"]
+        elif record.kind == "rang":
+            end = json.loads(record.payload)
+            self._spread(record.path, end, end)
+        elif record.kind == "signal" and isinstance(end := json.loads(record.payload).get("at"), int | float):
+            self._spread(record.path, end, end)
+
+    def _spread(self, path: str, begin: float, end: float) -> None:
+        """Widen the time of a step and of all that it is part of; of this run, unless nothing in it is of this run."""
+        parts = path.split("/")
+        for i in range(2, len(parts) + 1):
+            for outer in {"/".join(parts[:i]), step_of("/".join(parts[:i]))}:
+                first, last = self._spans.get(outer, (begin, end))
+                if is_inherited(self._run, first) and not is_inherited(self._run, begin):
+                    first, last = begin, end
+                elif not is_inherited(self._run, first) and is_inherited(self._run, begin):
+                    continue
+                self._spans[outer] = (min(first, begin), max(last, end))
+
+
+def is_inherited(run: Listed, began: float) -> bool:
+    """Whether what began at an instant was done by the run that this one repeats, and not by this one."""
+    return run.row.origin is not None and began < run.row.started_at
+
+
+def instant(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
+
+
+def times_of(run: Listed) -> tuple[datetime, datetime | None, int]:
+    """Return when a run started and ended, and the milliseconds until its end, or until something last happened."""
+    row, status = run.row, run.status
+    ended = instant(status.changed_at) if status.state in ENDS else None
+    return instant(row.started_at), ended, max(0, round((status.changed_at - row.started_at) * 1000))
+
+
+def outputs_of(run: Listed) -> Json:
+    return json.loads(run.status.result).get("outputs") if run.status.result else None
+
+
+def _trigger(run: Listed) -> str | None:
+    trigger = json.loads(run.row.trigger)
+    if trigger is None:
+        return None
+    kind = trigger.get("type") if isinstance(trigger, dict) else None
+    return kind if isinstance(kind, str) else "trigger"
 
 
 def _plain(path: str) -> str:
@@ -158,24 +338,43 @@ def _plain(path: str) -> str:
     return "/".join(part.split("[")[0] for part in path.split("/"))
 
 
-def _step_of(attempt_path: str) -> str:
+def step_of(attempt_path: str) -> str:
     """Return the path of the step whose attempt it is: `/each[3]/mail` itself, `/each` for its turn `/each[3]`."""
     return attempt_path.rsplit("[", 1)[0] if attempt_path.endswith("]") else attempt_path
 
 
-def _attempt(event: AttemptEnded) -> AttemptReport:
+def turn_of(attempt_path: str) -> int | None:
+    """Return the turn of a loop over a single step that an attempt is of: 3 for `/each[3]`, none for `/each[3]/mail`."""
+    return int(attempt_path[:-1].rpartition("[")[2]) if attempt_path.endswith("]") else None
+
+
+def _question(operation: Ask) -> QuestionReport:
+    told = asked(operation)
+    return QuestionReport(
+        path=told.path, message=told.message, who=list(told.who), asked_at=told.at, deadline=told.deadline
+    )
+
+
+def _attempt(tried: Tried, *, inherited: bool) -> AttemptReport:
+    event = attempt_ended(tried)
     problem = event.problem
     state: Literal["succeeded", "failed", "cancelled"] = (
         "cancelled" if event.cancelled else "succeeded" if problem is None else "failed"
     )
     return AttemptReport(
         number=event.attempt,
+        turn=turn_of(tried.call.path),
         variant=event.variant,
         state=state,
         kind=None if problem is None else problem.code,
+        started_at=datetime.fromtimestamp(tried.outcome.started_at, UTC),
         ms=event.ms,
         wait_s=event.wait_s,
         status=event.status,
+        arguments=dict(tried.call.arguments),
+        repeated=tried.outcome.repeated,
+        inherited=inherited,
+        output=tried.outcome.output,
         details=dict(event.details),
         problem=ProblemReport.of(problem),
     )

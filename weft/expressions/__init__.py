@@ -14,6 +14,7 @@ from weft.expressions.names import Reference
 from weft.expressions.template import Template, compile, compile_condition, has_expression  # noqa: A004 (as in `re`)
 
 __all__ = [
+    "REVISION",
     "Limits",
     "Reference",
     "Suspicion",
@@ -23,3 +24,6 @@ __all__ = [
     "has_expression",
     "suspicious",
 ]
+
+REVISION = 1
+"""Raised when an expression comes to another value than before: a run goes on only with the revision that it began with."""

@@ -52,6 +52,10 @@ class Life:
             else:  # an observer found it before it was locked, and cleared it away
                 os.close(handle)
 
+    def holds(self) -> bool:
+        """Tell whether others can see this life: its file is still the one that is locked."""
+        return self._handle is not None and _same_file(self._handle, self._directory / f"{self.name}{SUFFIX}")
+
     def end(self) -> None:
         """Stop being alive, as if the process had died."""
         if self._handle is not None:
@@ -75,6 +79,12 @@ def is_alive(directory: Path, name: str) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def clear_away(directory: Path) -> None:
+    """Clear away what dead processes have left."""
+    for path in directory.glob(f"*{SUFFIX}"):
+        is_alive(directory, path.name.removesuffix(SUFFIX))
 
 
 def _same_file(handle: int, path: Path) -> bool:

@@ -2,54 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import sqlite3
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from weft.errors import JournalRefused, NotFound
+from weft.errors import JournalRefused, JournalUnavailable
+from weft.journal import sqlite_reads as reads
+from weft.journal import sqlite_writes as writes
 from weft.journal.base import (
     Claim,
-    Ended,
-    OpenRun,
+    Kept,
+    Listed,
+    Purged,
     Record,
+    RunQuery,
     RunRow,
-    another_owner,
-    has_ended,
-    other_content,
+    State,
+    Status,
+    Then,
     reference,
     refuse_large_artifact,
-    unknown_artifact,
 )
-from weft.journal.sqlite_file import Migrations
+from weft.journal.decisions import unlike
+from weft.journal.life import Life, clear_away, is_alive
+from weft.journal.reader import Reader, connect
+from weft.journal.sqlite_file import back_up, failed, is_busy
+from weft.journal.sqlite_schema import MIGRATIONS
 from weft.journal.writer import Writer
 from weft.types import JsonObject
 
-MIGRATIONS: Final[Migrations] = (
-    (
-        """
-        CREATE TABLE runs(
-            id TEXT PRIMARY KEY, workflow TEXT NOT NULL, inputs TEXT NOT NULL, trigger TEXT NOT NULL,
-            started_at REAL NOT NULL, scheduled_at REAL,
-            epoch INTEGER NOT NULL, token TEXT NOT NULL, owner TEXT NOT NULL, state TEXT, result TEXT
-        ) STRICT, WITHOUT ROWID
-        """,
-        """
-        CREATE TABLE records(
-            seq INTEGER PRIMARY KEY, run_id TEXT NOT NULL REFERENCES runs(id), path TEXT NOT NULL, n INTEGER NOT NULL,
-            kind TEXT NOT NULL, payload TEXT NOT NULL
-        ) STRICT
-        """,
-        "CREATE INDEX runs_unfinished ON runs(started_at) WHERE state IS NULL",
-        "CREATE UNIQUE INDEX records_key ON records(run_id, path, n, kind)",
-        """
-        CREATE TABLE artifacts(
-            run_id TEXT NOT NULL REFERENCES runs(id), hash TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (run_id, hash)
-        ) STRICT, WITHOUT ROWID
-        """,
-    ),
-)
+T = TypeVar("T")
+
+LOOK_S: Final = 0.15
+"""Between two looks for what other processes have written."""
 
 
 class SqliteJournal:
@@ -57,159 +47,264 @@ class SqliteJournal:
 
     Args:
         path: The file.
-        owner: The name by which others know this process (`Life.name`); written beside what it claims.
+        lives: Where the processes that use the file have their locks; beside the file, if not given.
+        clock: Seconds since 1970, UTC.
     """
 
-    def __init__(self, path: Path, *, owner: str = "") -> None:
-        self.writer = Writer(path, MIGRATIONS)
-        self._owner = owner
+    def __init__(self, path: Path, *, lives: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.writer: Final = Writer(path, MIGRATIONS)
+        self._path = path
+        self._lives = lives or path.resolve().parent / "alive"
+        self._clock = clock
+        self._life = Life(self._lives)
+        self._was_lost = False  #: at least one lock of this process
+        self._reader: Reader | None = None
+        self._watch: sqlite3.Connection | None = None
+        self._seen = 0  #: `data_version` that `changed` has told of
+        self._looked_at = 0.0  #: instant of `time.monotonic()`
+        self._lost: dict[str, str] = {}  #: run → token of a claim whose answer was lost
+        self._aims: dict[str, int] = {}  #: run → number of a cancel whose answer was lost
+
+    # ---- the process
+    @property
+    def name(self) -> str:
+        """The name of this process; it has another one from when its lock was lost."""
+        return self._life.name
+
+    async def open(self) -> None:
+        if self._reader is not None:
+            return
+        await self.writer.open()
+        await asyncio.to_thread(self._begin_life)
+        self._reader = Reader(self._path)
+
+    def _begin_life(self) -> None:
+        clear_away(self._lives)
+        self._life.begin()
 
     async def close(self) -> None:
         """Write what waits, then let go of the file."""
         await self.writer.close()
+        if self._reader is not None:
+            await self._reader.close()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._life.end()
 
-    async def accept(self, run: RunRow) -> Claim:
-        claim = Claim(run.id, 1, secrets.token_hex(16))
-        row = (
-            run.id,
-            run.workflow,
-            run.inputs,
-            run.trigger,
-            run.started_at,
-            run.scheduled_at,
-            claim.epoch,
-            claim.token,
-            self._owner,
-        )
+    def now(self) -> float:
+        return self._clock()
 
-        def work(connection: sqlite3.Connection) -> Claim:
-            known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone()
-            if known is not None:
-                raise JournalRefused(f"Run {run.id!r} is known already.", remedy="Give the new run an id of its own.")
-            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)", row)
-            return claim
+    async def beat(self) -> None:
+        """See that the lock still stands for this process; the kernel does the rest."""
+        self._keep_alive()
 
-        return await self.writer.do(work)
+    def _keep_alive(self) -> None:
+        """Begin a life under another name if somebody has deleted the lock: all others take the old one for dead."""
+        if self._reader is not None and not self._life.holds():
+            self._was_lost = True
+            self._life.end()
+            self._life = Life(self._lives)
+            self._life.begin()
 
-    async def unfinished(self) -> list[OpenRun]:
-        def work(connection: sqlite3.Connection) -> list[OpenRun]:
-            found = connection.execute(
-                "SELECT id, workflow, started_at, epoch, owner FROM runs WHERE state IS NULL ORDER BY started_at, id"
-            )
-            return [OpenRun(*each) for each in found]
+    async def changed(self, timeout_s: float) -> bool:
+        """Return when something was committed, by this process too, or after `timeout_s`.
 
-        return await self.writer.do(work)
+        It looks some seven times a second and takes no lock, so that an idle process costs next to nothing. It is meant
+        for one caller at a time.
+        """
+        until = time.monotonic() + timeout_s
+        while True:
+            now = time.monotonic()
+            pause_s = min(max(0.0, self._looked_at + LOOK_S - now), max(0.0, until - now))
+            await asyncio.sleep(pause_s)
+            version = self._version()
+            self._looked_at = time.monotonic()
+            if version != self._seen:
+                self._seen = version
+                return True
+            if self._looked_at >= until:
+                return False
 
-    async def claim(self, run_id: str, *, ends: int) -> Claim:
-        def work(connection: sqlite3.Connection) -> Claim:
-            epoch, _, state = _owner(connection, run_id)
-            if state is not None:
-                raise has_ended(run_id, state)
-            if epoch != ends:
-                raise another_owner(run_id)
-            claim = Claim(run_id, epoch + 1, secrets.token_hex(16))
-            connection.execute(
-                "UPDATE runs SET epoch = ?, token = ?, owner = ? WHERE id = ?",
-                (claim.epoch, claim.token, self._owner, run_id),
-            )
-            return claim
+    def _version(self) -> int:
+        """Return a number that is another one after each commit; the same one while that cannot be told."""
+        self._require_open()
+        try:
+            if self._watch is None:
+                self._watch = connect(self._path)
+                self._watch.execute("PRAGMA busy_timeout=0")  # the loop asks: it must not be held up
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            if is_busy(error):
+                return self._seen
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
+            raise failed(self._path, error, "read") from None
 
-        return await self.writer.do(work)
+    async def confirm(self, claim: Claim) -> None:
+        """Return if the lock that proves this process alive still stands, and the claim is of the same life.
 
-    async def load(self, run_id: str) -> tuple[RunRow, list[Record], Ended | None]:
-        def work(connection: sqlite3.Connection) -> tuple[RunRow, list[Record], Ended | None]:
-            row = connection.execute(
-                "SELECT id, workflow, inputs, trigger, started_at, scheduled_at, state, result FROM runs WHERE id = ?",
-                (run_id,),
-            ).fetchone()
-            if row is None:
-                raise _no_run(run_id)
-            found = connection.execute(
-                "SELECT path, n, kind, payload FROM records WHERE run_id = ? ORDER BY seq", (run_id,)
-            ).fetchall()
-            ended = None if row[6] is None else Ended(row[6], row[7])
-            return RunRow(*row[:6]), [Record(*each) for each in found], ended
+        The kernel keeps a lock for as long as the process lives, so that it can be lost in one way only: somebody deletes
+        its file (rule A13). From then on this process has another name, and nothing that it claimed before is confirmed.
+        """
+        self._keep_alive()
+        if self._was_lost:
+            await self._ask(lambda connection: reads.confirm(connection, claim, self.name))
 
-        return await self.writer.do(work)
+    # ---- documents
+    async def keep_document(self, text: str) -> str:
+        hash_ = hashlib.sha256(text.encode()).hexdigest()
+        await self._do(lambda connection: writes.keep_document(connection, hash_, text))
+        return hash_
 
-    async def record(self, claim: Claim, *records: Record) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            _require(connection, claim)
-            new: dict[tuple[str, int, str], Record] = {}
-            for record in records:
-                if not _known(connection, claim.run_id, record):
-                    key = record.path, record.n, record.kind
-                    if new.setdefault(key, record) != record:
-                        raise other_content(claim.run_id, record)
-            connection.executemany(
-                "INSERT INTO records(run_id, path, n, kind, payload) VALUES (?, ?, ?, ?, ?)",
-                [(claim.run_id, each.path, each.n, each.kind, each.payload) for each in new.values()],
-            )
+    async def document(self, hash_: str) -> str:
+        return await self._ask(lambda connection: reads.document(connection, hash_))
 
-        await self.writer.do(work)
+    # ---- runs
+    async def accept(self, run: RunRow, *records: Record) -> Claim:
+        new = unlike(run.id, records, {})
 
-    async def finish(self, claim: Claim, ended: Ended) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            _require(connection, claim)
-            connection.execute(
-                "UPDATE runs SET state = ?, result = ? WHERE id = ?", (ended.state, ended.result, claim.run_id)
-            )
+        def work(connection: sqlite3.Connection, token: str) -> Claim:
+            writes.keep_run(connection, run, new, Status("running", 1, self.name, self.now()), token)
+            return Claim(run.id, 1, token)
 
-        await self.writer.do(work)
+        return await self._under_token(run.id, work)
 
+    async def submit(self, run: RunRow) -> None:
+        def work(connection: sqlite3.Connection, token: str) -> None:
+            writes.keep_run(connection, run, (), Status("ready", 0, "", self.now()), token)
+
+        await self._under_token(run.id, work)
+
+    async def claim(self, run_id: str, *, alone: bool = False) -> Claim:
+        def work(connection: sqlite3.Connection, token: str) -> Claim:
+            return writes.claim(connection, Claim(run_id, 0, token), self.name, self.now(), alone=alone)
+
+        return await self._under_token(run_id, work)
+
+    async def _under_token(self, run_id: str, work: Callable[[sqlite3.Connection, str], T]) -> T:
+        """Do what claims a run under a new token, or under that of the same call whose answer was lost."""
+        token = self._lost.pop(run_id, None) or secrets.token_hex(16)
+        try:
+            return await self._do(lambda connection: work(connection, token))
+        except (JournalUnavailable, asyncio.CancelledError):
+            self._lost[run_id] = token
+            raise
+
+    async def release(self, run_id: str, *, ends: int) -> State:
+        return await self._do(lambda connection: writes.release(connection, run_id, ends, self.now()))
+
+    async def write(self, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
+        await self._do(lambda connection: writes.write(connection, claim, news, records, then, now=self.now()))
+
+    async def load(self, run_id: str) -> Kept:
+        return await self._ask(lambda connection: reads.load(connection, run_id))
+
+    async def status(self, run_id: str) -> Listed:
+        return await self._ask(lambda connection: reads.listed(connection, run_id))
+
+    # ---- what others do to a run
+    async def cancel(self, run_id: str) -> int:
+        aim = self._aims.pop(run_id, None)
+
+        def work(connection: sqlite3.Connection) -> int:
+            nonlocal aim
+            aim = writes.cancel(connection, run_id, aim, self.now())
+            return aim
+
+        try:
+            return await self._do(work)
+        except JournalUnavailable:
+            if aim is not None:
+                self._aims[run_id] = aim
+            raise
+
+    async def signal(self, run_id: str, path: str, payload: str) -> None:
+        await self._do(lambda connection: writes.signal(connection, run_id, path, payload, self.now()))
+
+    async def resume(self, run_id: str) -> None:
+        await self._do(lambda connection: writes.resume(connection, run_id, self.now()))
+
+    # ---- what is to be done
+    async def ready(self, limit: int, *, for_s: float = 0.0) -> list[str]:
+        until = self.now() - for_s
+        return await self._ask(lambda connection: reads.ready(connection, limit, until))
+
+    async def wake(self, limit: int, *, only: str | None = None) -> list[str]:
+        now = self.now()
+        if not await self._ask(lambda connection: reads.due(connection, 1, now, only)):
+            return []
+        return await self._do(lambda connection: writes.wake(connection, limit, now, only))
+
+    async def next_wake(self) -> float | None:
+        return await self._ask(reads.next_wake)
+
+    async def abandoned(self) -> list[Listed]:
+        def look(connection: sqlite3.Connection) -> list[Listed]:
+            others = set(reads.owners(connection)) - {self.name}
+            return reads.owned(connection, [name for name in sorted(others) if not is_alive(self._lives, name)])
+
+        return await self._ask(look)
+
+    async def attention(self) -> dict[str, int]:
+        return await self._ask(lambda connection: reads.attention(connection, self.name))
+
+    async def unfinished(self) -> list[Listed]:
+        return await self._ask(reads.unfinished)
+
+    # ---- reading
+    async def runs(self, query: RunQuery) -> list[Listed]:
+        return await self._ask(lambda connection: reads.page(connection, query))
+
+    # ---- files
     async def save_artifact(self, run_id: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
         refuse_large_artifact(content, name)
+        await self._do(lambda connection: writes.save_artifact(connection, run_id, content))
         artifact = hashlib.sha256(content).hexdigest()
-
-        def work(connection: sqlite3.Connection) -> None:
-            _owner(connection, run_id)
-            connection.execute(
-                "INSERT INTO artifacts VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (run_id, artifact, content)
-            )
-
-        await self.writer.do(work)
         return reference(artifact, content, name=name, content_type=content_type)
 
     async def read_artifact(self, run_id: str, artifact: str) -> bytes:
-        def work(connection: sqlite3.Connection) -> bytes:
-            _owner(connection, run_id)
-            row = connection.execute(
-                "SELECT content FROM artifacts WHERE run_id = ? AND hash = ?",
-                (run_id, artifact.removeprefix("sha256:")),
-            ).fetchone()
-            if row is None:
-                raise unknown_artifact(artifact)
-            return bytes(row[0])
+        return await self._ask(lambda connection: reads.artifact(connection, run_id, artifact))
 
+    async def purge(self, before: float, *, limit: int = 10_000) -> Purged:
+        return await self._do(lambda connection: writes.purge(connection, before, limit))
+
+    # ---- the file
+    async def back_up(self, to: Path) -> None:
+        """Write a copy of the journal, complete or not at all, while it is in use.
+
+        Where the copy is put in the place of a journal, or opened as one, its unfinished runs are held for review: what
+        they have done since is not known (rule A14).
+
+        Raises:
+            JournalRefused: `to` is the journal itself.
+            JournalUnavailable: The copy could not be written.
+        """
+        self._require_open()
+        await asyncio.to_thread(self._back_up, to)
+
+    def _back_up(self, to: Path) -> None:
+        if to.resolve() == self._path.resolve():
+            raise JournalRefused(f"{to} is the journal itself.", remedy="Choose another place for the copy.")
+        try:
+            connection = sqlite3.connect(self._path.resolve(), isolation_level=None)
+            try:
+                back_up(connection, to, note="UPDATE file SET commits = -1")
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            raise failed(to, error, "written") from None
+
+    # ---- in here
+    def _require_open(self) -> Reader:
+        if self._reader is None:
+            raise JournalUnavailable("The journal is not open.", code="journal_closed")
+        return self._reader
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._require_open()
         return await self.writer.do(work)
 
-
-def _owner(connection: sqlite3.Connection, run_id: str) -> tuple[int, str, str | None]:
-    row = connection.execute("SELECT epoch, token, state FROM runs WHERE id = ?", (run_id,)).fetchone()
-    if row is None:
-        raise _no_run(run_id)
-    epoch, token, state = row
-    return epoch, token, state
-
-
-def _require(connection: sqlite3.Connection, claim: Claim) -> None:
-    """Refuse a write under a claim that is void, or to a run that has ended."""
-    epoch, token, state = _owner(connection, claim.run_id)
-    if (epoch, token) != (claim.epoch, claim.token):
-        raise another_owner(claim.run_id)
-    if state is not None:
-        raise has_ended(claim.run_id, state)
-
-
-def _known(connection: sqlite3.Connection, run_id: str, record: Record) -> bool:
-    row = connection.execute(
-        "SELECT payload FROM records WHERE run_id = ? AND path = ? AND n = ? AND kind = ?",
-        (run_id, record.path, record.n, record.kind),
-    ).fetchone()
-    if row is not None and row[0] != record.payload:
-        raise other_content(run_id, record)
-    return row is not None
-
-
-def _no_run(run_id: str) -> NotFound:
-    return NotFound(f"There is no run {run_id!r}.", code="unknown_run")
+    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._require_open().ask(question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -22,6 +23,7 @@ BUSY_MS: Final = 250
 LONGEST_OPENING_S: Final = 30.0
 """After that, who holds the file is no other process that is just opening it."""
 
+_LOG = logging.getLogger("weft.journal")
 
 Migrations: TypeAlias = Sequence[Sequence[str]]
 """Statements, the n-th group of which leads from version n to n + 1; never changed once released."""
@@ -46,8 +48,8 @@ def open_file(path: Path, migrations: Migrations) -> sqlite3.Connection:
         _sync_directory(real.parent)
     connection = sqlite3.connect(real, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
-        _patiently(lambda: _prepare(connection, real))
-        _patiently(lambda: _migrate(connection, real, migrations))
+        patiently(lambda: _prepare(connection, real))
+        patiently(lambda: _migrate(connection, real, migrations))
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _unusable(real, error) from None
@@ -57,7 +59,7 @@ def open_file(path: Path, migrations: Migrations) -> sqlite3.Connection:
     return connection
 
 
-def _patiently(step: Callable[[], None]) -> None:
+def patiently(step: Callable[[], None]) -> None:
     """Do a step of the opening; while another process does the same one, wait for it."""
     until = time.monotonic() + LONGEST_OPENING_S
     while True:
@@ -83,6 +85,14 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> JournalUnavailable:
         f"{path} cannot be used as a journal ({getattr(error, 'sqlite_errorname', 'SQLITE_ERROR')}).",
         remedy="Put a backup in its place, or move the file away to begin anew.",
     )
+
+
+def failed(path: Path, error: Exception, what: str) -> JournalUnavailable:
+    """Return what to tell of a fault of the file while it was being written, or read."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    _LOG.error("journal_failed %s %s", path, name, exc_info=error)
+    remedy = "Make room on the disk." if name.startswith("SQLITE_FULL") else "The log has the details."
+    return JournalUnavailable(f"The journal {path} could not be {what} ({name}).", remedy=remedy)
 
 
 def _refuse_place(path: Path) -> None:
@@ -121,7 +131,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA fullfsync=ON")  # macOS: without it a disk may keep what it has called written
-    connection.execute("PRAGMA foreign_keys=ON")
     synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
     if (mode, synchronous) != ("wal", 2):
         raise JournalUnavailable(
@@ -158,11 +167,23 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def back_up(connection: sqlite3.Connection, to: Path) -> None:
-    """Write a copy of the whole file, complete or not at all."""
+def back_up(connection: sqlite3.Connection, to: Path, *, note: str | None = None) -> None:
+    """Write a copy of the whole file, complete or not at all.
+
+    Args:
+        connection: To the file.
+        to: Where the copy will be; what is there is replaced.
+        note: A statement that is carried out in the copy.
+    """
     part = to.with_name(f"{to.name}.part")
     part.unlink(missing_ok=True)
     connection.execute("VACUUM INTO ?", (str(part),))
+    if note is not None:
+        copy = sqlite3.connect(part, isolation_level=None)
+        try:
+            copy.execute(note)
+        finally:
+            copy.close()
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(to)

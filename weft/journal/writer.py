@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from weft.errors import JournalUnavailable, WeftError
-from weft.journal.sqlite_file import Migrations, is_busy, open_file
+from weft.journal.sqlite_file import Migrations, failed, is_busy, open_file
+from weft.journal.sqlite_mark import Mark
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
 MOST_AT_ONCE: Final = 1_000
 """Pieces of work in one transaction; more would keep the first ones waiting."""
+
+FAULTS_OF_WORK: Final = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.NotSupportedError, sqlite3.ProgrammingError)
+"""Errors that say something of what was to be written, nothing of the file."""
 
 _LOG = logging.getLogger("weft.journal")
 
@@ -56,11 +60,22 @@ class Writer:
     def __init__(self, path: Path, migrations: Migrations) -> None:
         self._path = path
         self._migrations = migrations
+        self._mark = Mark(path)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None  #: of the thread
         self._closed = False
         self.commits = 0  #: so far
         self.held_since: float | None = None  #: instant of `time.monotonic()` from which another program holds the file
+        self.failing_since: float | None = None  #: the same, from which nothing could be written
+
+    async def open(self) -> None:
+        """Return when the file is open; other programs that hold it are not waited for.
+
+        Raises:
+            JournalUnavailable: It cannot be opened.
+        """
+        await self.do(_nothing)
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do a piece of work and return its result when it is on disk.
@@ -68,6 +83,7 @@ class Writer:
         Raises:
             JournalUnavailable: It could not be written; whether it was is not known.
             WeftError: The work refused.
+            Exception: The work is at fault; nothing of it was written.
         """
         if self._closed:
             raise JournalUnavailable("The journal is closed.", code="journal_closed")
@@ -89,22 +105,55 @@ class Writer:
 
     # ---- in the thread
     def _run(self) -> None:
-        connection: sqlite3.Connection | None = None
         batch: list[_Waiting] = []
         while self._next(batch):
             try:
-                connection = connection or open_file(self._path, self._migrations)
-                self._commit(connection, batch)
-            except Exception as error:  # noqa: BLE001  every piece of work gets an answer
-                if connection is not None:  # whether the disk kept what was being written is not knowable
-                    connection.close()
-                    connection = None
-                told = _told(self._path, error)
+                self._together(batch)
+            except Exception as error:  # noqa: BLE001  one of them is at fault: each is tried by itself
+                self._let_go()
                 for waiting in batch:
-                    waiting.error = told
+                    self._alone(waiting, error if len(batch) == 1 else None)
             _answer(batch)
-        if connection is not None:
-            connection.close()
+        self._let_go()
+        self._mark.close()
+
+    def _together(self, batch: list[_Waiting]) -> None:
+        try:
+            self._commit(self._opened(), [waiting for waiting in batch if waiting.work is not _nothing])
+        except (OSError, sqlite3.DatabaseError, JournalUnavailable) as error:
+            if isinstance(error, FAULTS_OF_WORK):
+                raise
+            self._let_go()  # whether the disk kept what was being written is not knowable
+            if self.failing_since is None:
+                self.failing_since = time.monotonic()
+            told = error if isinstance(error, JournalUnavailable) else failed(self._path, error, "written")
+            for waiting in batch:
+                waiting.result, waiting.error = None, told
+
+    def _alone(self, waiting: _Waiting, error: Exception | None) -> None:
+        waiting.result, waiting.error = None, error
+        if error is None:
+            try:
+                self._together([waiting])
+            except Exception as fault:  # noqa: BLE001  whoever asked is told
+                self._let_go()
+                waiting.result, waiting.error = None, fault
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = open_file(self._path, self._migrations)
+            try:
+                self._mark.begin(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _next(self, batch: list[_Waiting]) -> bool:
         """Fill `batch` with what waits, or wait for something; tell whether there is more to come."""
@@ -120,14 +169,24 @@ class Writer:
         return bool(batch)
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
         self._begin(connection)
+        changes = connection.total_changes
         for waiting in batch:
+            waiting.result = waiting.error = None
             try:
                 waiting.result = waiting.work(connection)
             except WeftError as refusal:
                 waiting.error = refusal
+        if connection.total_changes == changes:
+            connection.execute("ROLLBACK")
+            return
+        ((lineage, commits),) = connection.execute("UPDATE file SET commits = commits + 1 RETURNING lineage, commits")
         connection.execute("COMMIT")
         self.commits += 1
+        self.failing_since = None
+        self._mark.advance(lineage, commits)
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin a transaction; while another program holds the file, wait without end: nothing is lost by waiting."""
@@ -145,13 +204,8 @@ class Writer:
                 return
 
 
-def _told(path: Path, error: Exception) -> WeftError:
-    if isinstance(error, WeftError):
-        return error
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    _LOG.error("journal_failed %s %s", path, name, exc_info=error)
-    remedy = "Make room on the disk." if name.startswith("SQLITE_FULL") else "The log has the details."
-    return JournalUnavailable(f"The journal {path} could not be written ({name}).", remedy=remedy)
+def _nothing(connection: sqlite3.Connection) -> None:
+    """Ask for no more than that the file is open."""
 
 
 def _answer(batch: list[_Waiting]) -> None:

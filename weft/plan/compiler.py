@@ -186,7 +186,7 @@ class _Compiler:
         kind, action = self._what(step, place)
         inner = place if step.for_each is None else replace(place, visible=replace(place.visible, loop=True))
         group = _List((*at, "steps"), f"{name}/", place.path)
-        self._check_approval(step, inner)
+        asked = self._approval(step, inner)
         return PlannedStep(
             id=step.id,
             name=name,
@@ -214,6 +214,10 @@ class _Compiler:
             at_most_once=step.delivery == "at_most_once",
             disabled=step.disabled,
             known=self._known(step, action),
+            message=asked.get("message"),
+            who=asked.get("who", []),
+            deadline=asked.get("deadline"),
+            default_answer=step.approval.default if step.approval else None,
         )
 
     def _on_error(self, step: Step, place: _Place, action: Action | None) -> tuple[PlannedStep, ...]:
@@ -243,10 +247,11 @@ class _Compiler:
         self._check_delivery(step, place, action)
         return "action", action
 
-    def _check_approval(self, step: Step, place: _Place) -> None:
-        if step.approval is not None:
-            for key in ("message", "who", "deadline"):
-                self._at(getattr(step.approval, key), ("approval", key), place)
+    def _approval(self, step: Step, place: _Place) -> dict[str, Value]:
+        if step.approval is None:
+            return {}
+        keys = ("message", "who", "deadline")
+        return {key: self._at(getattr(step.approval, key), ("approval", key), place) for key in keys}
 
     def _check_connection(self, step: Step, place: _Place, action: Action) -> None:
         wanted = action.manifest.connection

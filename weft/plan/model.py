@@ -95,11 +95,22 @@ class PlannedStep:
     timeout_s: float | None = None
     wait_for: Value | None = None
     wait_until: Value | None = None
+    message: Value = None  #: of an approval: what is asked
+    who: Value = field(default_factory=list)  #: may answer
+    deadline: Value | None = None  #: for the answer
+    default_answer: Literal["approve", "reject"] | None = None
     goes_on: bool = False  #: `on_error` is not `fail`
     on_error: tuple[PlannedStep, ...] = ()
     at_most_once: bool = False
     known: Known = field(default_factory=Known)  #: what the action's own rules are told
     disabled: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Whether nothing may repeat an effect of which nobody knows whether it happened."""
+        if self.action is None or self.action.manifest.effects != "send":
+            return False
+        return self.at_most_once or self.action.manifest.retry == "never"
 
     def where(self) -> Where:
         """Return the place of the step in its file."""

@@ -12,7 +12,7 @@ CALLS: list[str] = []
 class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    what: Literal["nan", "bytes", "large", "schema", "deep", "surrogate"]
+    what: Literal["nan", "bytes", "large", "big", "schema", "deep", "surrogate"]
 
 
 async def weird(arguments: Arguments, context: ActionContext) -> Any:
@@ -25,6 +25,8 @@ async def weird(arguments: Arguments, context: ActionContext) -> Any:
             return {"value": b"\0"}
         case "large":
             return {"value": "x" * 11_000_000}
+        case "big":
+            return {"value": "x" * 3_000_000}
         case "schema":
             return ["not", "an", "object"]
         case "deep":

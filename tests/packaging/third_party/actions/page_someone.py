@@ -20,7 +20,7 @@ async def page_someone(context: ActionContext, text: str, urgent: bool = False) 
     token = pager.secret("token")
     headers = {
         "Authorization": f"Bearer {token.reveal() if token else ''}",
-        "Idempotency-Key": context.idempotency_key,  # the same at each attempt: the service pages once
+        "Idempotency-Key": context.idempotency_key,  # the same for a repeat: the service pages once
     }
     time_limit = aiohttp.ClientTimeout(total=context.remaining_s())
     async with aiohttp.ClientSession(timeout=time_limit, headers=headers) as session:

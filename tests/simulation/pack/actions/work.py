@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from weft.sdk import ActionContext, Json, Variant
+
+from ._acting import Arguments, act, chain
+
+
+def attempts(arguments: Mapping[str, Json]) -> Sequence[Variant]:
+    return chain(arguments)
+
+
+async def work(arguments: Arguments, context: ActionContext) -> Json:
+    """Do something that may be done again."""
+    return await act(arguments, context, sends=False)

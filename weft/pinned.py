@@ -1,0 +1,86 @@
+"""What a run follows, as one text: kept when the run is accepted, so that no later change of a file reaches it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from weft import expressions, manifest, plan, source, structure
+from weft.connections import NamedEnvironment
+from weft.errors import Diverged
+from weft.outcome import encode
+from weft.plan import ConnectionsKnown, Plan
+from weft.registry import Action, Registry
+from weft.sdk import Catalogue
+from weft.types import JsonObject
+
+FORMAT = 1
+"""Of the text; raised when an older Weft could not read it."""
+
+
+def pin(planned: Plan, environment: NamedEnvironment) -> str:
+    """Return what is needed to follow `planned` again: its document, environment and manifests, byte for byte."""
+    actions = {step.action.id: step.action for step in planned.every_step() if step.action is not None}
+    kept: JsonObject = {
+        "format": FORMAT,
+        "expressions": expressions.REVISION,
+        "file": planned.source.file,
+        "text": planned.source.text,
+        "environment": environment.model_dump(mode="json"),
+        "manifests": {name: _manifest(actions[name]) for name in sorted(actions)},
+    }
+    return encode(kept)
+
+
+def _manifest(action: Action) -> JsonObject:
+    return {"pack": action.pack, "file": action.source.file, "text": action.source.text}
+
+
+def unpin(text: str, registry: Registry, connections: ConnectionsKnown, catalogue: Catalogue) -> Plan:
+    """Return the plan that was pinned, over the code that is here now.
+
+    Args:
+        text: What `pin` returned.
+        registry: The actions that there are; their manifests are those that were pinned.
+        connections: What is known of connections.
+        catalogue: What is known of models.
+
+    Raises:
+        Diverged: It needs another revision of Weft (`other_revision`).
+        WeftError: An action is not here, or its code no longer fits the manifest that was pinned.
+    """
+    kept = json.loads(text)
+    if (kept["format"], kept["expressions"]) != (FORMAT, expressions.REVISION):
+        raise Diverged(
+            f"The run needs format {kept['format']} and expressions {kept['expressions']}; "
+            f"this Weft has {FORMAT} and {expressions.REVISION}.",
+            code="other_revision",
+            remedy="Let a worker of the version that began it go on with it.",
+        )
+    document = source.read(kept["text"], kept["file"])
+    workflow = NamedEnvironment.model_validate(kept["environment"]).applied(structure.load(document))
+    pinned = _Pinned(registry, kept["manifests"])
+    return plan.compile(workflow, document, pinned, connections=connections, catalogue=catalogue)
+
+
+class _Pinned(Registry):
+    """The registry with the manifests of a time past.
+
+    Args:
+        today: The actions that there are.
+        manifests: Of the actions that are used, as they were.
+    """
+
+    def __init__(self, today: Registry, manifests: Mapping[str, JsonObject]) -> None:
+        super().__init__()
+        self._today = today
+        self._kept = manifests
+
+    def action(self, id_: str) -> Action:
+        action = self._today.action(id_)
+        kept = self._kept.get(id_)
+        if kept is None or kept["text"] == action.source.text:
+            return action
+        document = source.read(str(kept["text"]), str(kept["file"]))
+        return replace(action, manifest=manifest.load(document), source=document)
