@@ -529,6 +529,17 @@ async def test_those_that_have_been_ready_longest_come_first(bench: Bench) -> No
     assert await journal.ready(1) == ["a"]
 
 
+async def test_a_clock_that_was_set_back_hides_nothing(bench: Bench) -> None:
+    """What is ready is found, whatever the clock said when it became so."""
+    if bench.clock is None:
+        return  # a database's clock is not ours to set; its journal has a test of its own
+    await bench.journal.submit(bench.row("r1"))
+    bench.clock.now -= 7_200
+
+    assert await bench.journal.ready(10) == ["r1"]
+    assert await bench.journal.ready(10, for_s=60) == []
+
+
 async def test_what_is_due_is_woken(bench: Bench) -> None:
     """A waiting run becomes ready when its instant has come, once, the most overdue first, as many as were asked for."""
     journal = bench.journal

@@ -24,7 +24,7 @@ from weft.errors import JournalRefused, JournalUnavailable
 from weft.journal import reader, sqlite_file
 from weft.journal.base import Claim, Ended, Record, Rest, RunQuery, RunRow
 from weft.journal.sqlite import SqliteJournal
-from weft.journal.sqlite_file import open_file
+from weft.journal.sqlite_file import _unusable, kind_in, open_file
 from weft.journal.sqlite_mark import Mark
 from weft.journal.sqlite_schema import MIGRATIONS
 
@@ -703,3 +703,76 @@ async def test_processes_that_open_a_restored_file_hold_its_runs_once(file: Path
 
     assert sorted(text.startswith("journal_restored") for text in told) == [False, False, True]
     assert await states(file) == HELD | {f"new{number}": ("ready", False) for number in range(3)}
+
+
+async def test_a_file_that_is_moved_away_is_noticed(tmp_path: Path) -> None:
+    """A14: nothing is written to a journal that is not at its place any more, and no empty one is begun beside it."""
+    path = tmp_path / "home" / "journal.db"
+    journal = SqliteJournal(path)
+    await journal.open()
+    document = await journal.keep_document("x")
+    files = [file for file in path.parent.iterdir() if file.name.startswith("journal.db")]
+    for file in files:
+        file.rename(tmp_path / file.name)
+    await journal.beat()
+    with pytest.raises(JournalUnavailable) as caught:
+        await journal.keep_document("y")
+    assert caught.value.problem.code == "journal_moved_away"
+    with pytest.raises(JournalUnavailable):
+        await SqliteJournal(path).open()
+    assert not path.exists()
+
+    for file in files:
+        (tmp_path / file.name).rename(file)
+    await journal.beat()
+    assert await journal.document(document) == "x"
+    await journal.close()
+
+
+def test_a_mount_whose_name_is_not_ascii_is_seen() -> None:
+    """A13: the table of mounts writes what is special in octal, and the rest as it is."""
+    table = b"1 0 8:1 / / rw - ext4 /dev/x rw\n2 1 0:5 / /mnt/f\xc3\xbcr\\040uns rw - nfs4 host:/x rw\n"
+
+    assert kind_in(table, Path("/mnt/für uns/home/journal.db")) == "nfs4"
+    assert kind_in(table, Path("/mnt/other/journal.db")) == "ext4"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("SQLITE_NOTADB", "backup"),
+        ("SQLITE_CORRUPT", "backup"),
+        ("SQLITE_IOERR_SHMSIZE", "room"),
+        ("SQLITE_FULL", "room"),
+    ],
+)
+def test_nobody_is_told_to_begin_anew_for_want_of_room(error: str, told: str) -> None:
+    """Only what is no journal may be moved away; a full disk or a closed door loses no run."""
+    fault = sqlite3.DatabaseError("x")
+    fault.sqlite_errorname, fault.sqlite_errorcode = error, 26
+    remedy = str(_unusable(Path("journal.db"), fault).problem.remedy)
+
+    assert told in remedy
+    assert ("move the file away" in remedy) == (told == "backup")
+
+
+async def test_after_a_fault_of_the_file_it_is_opened_anew(tmp_path: Path) -> None:
+    """A15: whatever was left half done on a connection goes with it; the same work is done on another one."""
+
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO documents VALUES ('half', 'done')")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    journal = SqliteJournal(tmp_path / "journal.db")
+    await journal.open()
+    before = journal.writer._connection
+    with pytest.raises(JournalUnavailable):
+        await journal.writer.do(broken)
+    kept = await journal.keep_document("x")
+
+    assert journal.writer._connection is not before
+    assert await journal.document(kept) == "x"
+    with sqlite3.connect(tmp_path / "journal.db") as other:
+        assert other.execute("SELECT count(*) FROM documents").fetchone() == (1,)
+    other.close()
+    await journal.close()

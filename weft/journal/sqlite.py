@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import sqlite3
 import time
@@ -31,12 +32,15 @@ from weft.journal.base import (
 from weft.journal.decisions import unlike
 from weft.journal.life import Life, clear_away, is_alive
 from weft.journal.reader import Reader, connect
-from weft.journal.sqlite_file import back_up, failed, is_busy
+from weft.journal.sqlite_file import back_up, failed, identity, is_busy, refuse_new_beside_live, was_moved
 from weft.journal.sqlite_schema import MIGRATIONS
 from weft.journal.writer import Writer
 from weft.types import JsonObject
 
 T = TypeVar("T")
+NEVER: Final = 1e15
+"""An instant that no clock shows."""
+_LOG = logging.getLogger("weft.journal")
 
 LOOK_S: Final = 0.15
 """Between two looks for what other processes have written."""
@@ -57,6 +61,8 @@ class SqliteJournal:
         self._lives = lives or path.resolve().parent / "alive"
         self._clock = clock
         self._life = Life(self._lives)
+        self._file: tuple[int, int] | None = None  #: that was opened
+        self._moved: JournalUnavailable | None = None  #: it is not at its place any more
         self._was_lost = False  #: at least one lock of this process
         self._reader: Reader | None = None
         self._watch: sqlite3.Connection | None = None
@@ -74,7 +80,9 @@ class SqliteJournal:
     async def open(self) -> None:
         if self._reader is not None:
             return
+        await asyncio.to_thread(refuse_new_beside_live, self._path, self._lives)
         await self.writer.open()
+        self._file = identity(self._path)
         await asyncio.to_thread(self._begin_life)
         self._reader = Reader(self._path)
 
@@ -96,8 +104,12 @@ class SqliteJournal:
         return self._clock()
 
     async def beat(self) -> None:
-        """See that the lock still stands for this process; the kernel does the rest."""
+        """See that the lock still stands for this process, and the file is where it was; the kernel does the rest."""
         self._keep_alive()
+        moved = self._reader is not None and identity(self._path) != self._file
+        if moved and self._moved is None:
+            _LOG.error("journal_moved %s", self._path)
+        self._moved = was_moved(self._path) if moved else None
 
     def _keep_alive(self) -> None:
         """Begin a life under another name if somebody has deleted the lock: all others take the old one for dead."""
@@ -228,7 +240,7 @@ class SqliteJournal:
 
     # ---- what is to be done
     async def ready(self, limit: int, *, for_s: float = 0.0) -> list[str]:
-        until = self.now() - for_s
+        until = self.now() - for_s if for_s else NEVER  # a clock that was set back hides nothing
         return await self._ask(lambda connection: reads.ready(connection, limit, until))
 
     async def wake(self, limit: int, *, only: str | None = None) -> list[str]:
@@ -300,6 +312,8 @@ class SqliteJournal:
     def _require_open(self) -> Reader:
         if self._reader is None:
             raise JournalUnavailable("The journal is not open.", code="journal_closed")
+        if self._moved is not None:
+            raise self._moved
         return self._reader
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from weft.errors import JournalUnavailable
+from weft.journal.life import SUFFIX, is_alive
 
 NETWORK: Final = frozenset(
     "9p afs afpfs ceph cifs davfs fuse.glusterfs fuse.sshfs glusterfs gpfs lustre nfs nfs4 smb3 smbfs vboxsf".split()  # noqa: SIM905
@@ -81,9 +83,18 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> JournalUnavailable:
         return JournalUnavailable(
             f"{path} is held by another program.", code="journal_busy", remedy="Wait for it, or end it."
         )
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return JournalUnavailable(
+            f"{path} cannot be used as a journal ({name}).",
+            remedy="Put a backup in its place, or move the file away to begin anew.",
+        )
+    full = name.startswith(("SQLITE_FULL", "SQLITE_IOERR"))
     return JournalUnavailable(
-        f"{path} cannot be used as a journal ({getattr(error, 'sqlite_errorname', 'SQLITE_ERROR')}).",
-        remedy="Put a backup in its place, or move the file away to begin anew.",
+        f"{path} cannot be opened ({name}).",
+        remedy="Make room on the disk, and see that it works."
+        if full
+        else "See that this user can write to it and beside it.",
     )
 
 
@@ -93,6 +104,33 @@ def failed(path: Path, error: Exception, what: str) -> JournalUnavailable:
     _LOG.error("journal_failed %s %s", path, name, exc_info=error)
     remedy = "Make room on the disk." if name.startswith("SQLITE_FULL") else "The log has the details."
     return JournalUnavailable(f"The journal {path} could not be {what} ({name}).", remedy=remedy)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from any other; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def was_moved(path: Path) -> JournalUnavailable:
+    return JournalUnavailable(
+        f"{path} was moved or deleted while it was in use.",
+        code="journal_moved_away",
+        remedy="Put it back, or end the processes that use it and start anew.",
+    )
+
+
+def refuse_new_beside_live(path: Path, lives: Path) -> None:
+    """Refuse to begin an empty journal in the place of one that a process works on.
+
+    Raises:
+        JournalUnavailable: The file is missing, and a process that uses it lives.
+    """
+    if not path.exists() and any(is_alive(lives, file.stem) for file in lives.glob(f"*{SUFFIX}")):
+        raise was_moved(path)
 
 
 def _refuse_place(path: Path) -> None:
@@ -114,15 +152,21 @@ def _refuse_place(path: Path) -> None:
 def file_system(path: Path) -> str | None:
     """Return the kind of file system that `path` lies on, or None where the system does not tell."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        table = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return None
+    return kind_in(table, path)
+
+
+def kind_in(table: bytes, path: Path) -> str | None:
+    """Return the kind of file system of `path` by a table of mounts as Linux has it (proc(5), `mountinfo`)."""
     best, kind = -1, None
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        place = left.split(" ")[4].encode().decode("unicode_escape")
+    for line in table.splitlines():
+        left, _, right = line.partition(b" - ")
+        escaped = left.split(b" ")[4]
+        place = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), escaped))
         if path.is_relative_to(place) and len(place) >= best:  # of two mounts at one place the later is seen
-            best, kind = len(place), right.split(" ")[0]
+            best, kind = len(place), os.fsdecode(right.split(b" ")[0])
     return kind
 
 
