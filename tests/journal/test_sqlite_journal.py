@@ -23,8 +23,9 @@ import pytest
 from weft.errors import JournalRefused, JournalUnavailable
 from weft.journal import reader, sqlite_file
 from weft.journal.base import Claim, Ended, Record, Rest, RunQuery, RunRow
+from weft.journal.life import Life
 from weft.journal.sqlite import SqliteJournal
-from weft.journal.sqlite_file import _unusable, kind_in, open_file
+from weft.journal.sqlite_file import _unusable, is_busy, kind_in, open_file, refuse_new_beside_live
 from weft.journal.sqlite_mark import Mark
 from weft.journal.sqlite_schema import MIGRATIONS
 
@@ -729,12 +730,71 @@ async def test_a_file_that_is_moved_away_is_noticed(tmp_path: Path) -> None:
     await journal.close()
 
 
+def put_away(file: Path, to: Path) -> None:
+    for part in list(file.parent.glob("journal.db*")):
+        part.rename(to / part.name)
+
+
+def is_there(file: Path) -> bool:
+    return file.exists()
+
+
+async def test_nothing_is_confirmed_while_the_file_is_away(journal: SqliteJournal, file: Path, tmp_path: Path) -> None:
+    """A13: no effect begins whose outcome could not be kept, not even before the next beat."""
+    claim = await journal.accept(row())
+    await journal.confirm(claim)
+    put_away(file, tmp_path)
+
+    with pytest.raises(JournalUnavailable) as caught:
+        await journal.confirm(claim)
+    assert caught.value.problem.code == "journal_moved_away"
+
+
+async def test_no_new_file_is_made_after_a_fault(journal: SqliteJournal, file: Path, tmp_path: Path) -> None:
+    """A13: who has to open the file anew, and does not find it, makes no empty one, also before the next beat."""
+
+    def broken(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    put_away(file, tmp_path)
+    for work in (journal.writer.do(broken), journal.keep_document("x")):
+        with pytest.raises(JournalUnavailable):
+            await work
+    assert not is_there(file)
+
+
+def test_a_first_start_beside_another_is_not_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A13: a process that makes the file and begins to live between two looks of this one is no sign of a loss."""
+    other, exists = Life(file.parent / "alive"), Path.exists
+
+    def just_before(path: Path) -> bool:
+        found = exists(path)
+        if path == file and not found:
+            other.begin()
+            file.touch()
+        return found
+
+    monkeypatch.setattr(Path, "exists", just_before)
+    refuse_new_beside_live(file, file.parent / "alive")
+    other.end()
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_SNAPSHOT])
+def test_whoever_holds_the_file_is_waited_for_whatever_for(code: int) -> None:
+    """A15: SQLite tells in the upper bits of its code what the other process is doing."""
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = code
+
+    assert is_busy(error)
+
+
 def test_a_mount_whose_name_is_not_ascii_is_seen() -> None:
     """A13: the table of mounts writes what is special in octal, and the rest as it is."""
     table = b"1 0 8:1 / / rw - ext4 /dev/x rw\n2 1 0:5 / /mnt/f\xc3\xbcr\\040uns rw - nfs4 host:/x rw\n"
 
     assert kind_in(table, Path("/mnt/für uns/home/journal.db")) == "nfs4"
     assert kind_in(table, Path("/mnt/other/journal.db")) == "ext4"
+    assert kind_in(table.replace(b"uns", b"\runs"), Path("/mnt/für \runs/journal.db")) == "nfs4"
 
 
 @pytest.mark.parametrize(

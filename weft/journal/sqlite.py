@@ -106,6 +106,9 @@ class SqliteJournal:
     async def beat(self) -> None:
         """See that the lock still stands for this process, and the file is where it was; the kernel does the rest."""
         self._keep_alive()
+        self._look_for_file()
+
+    def _look_for_file(self) -> None:
         moved = self._reader is not None and identity(self._path) != self._file
         if moved and self._moved is None:
             _LOG.error("journal_moved %s", self._path)
@@ -159,8 +162,11 @@ class SqliteJournal:
 
         The kernel keeps a lock for as long as the process lives, so that it can be lost in one way only: somebody deletes
         its file (rule A13). From then on this process has another name, and nothing that it claimed before is confirmed.
+        Nor is anything while the journal is not at its place: what comes of an effect could not be kept.
         """
         self._keep_alive()
+        self._look_for_file()
+        self._require_open()
         if self._was_lost:
             await self._ask(lambda connection: reads.confirm(connection, claim, self.name))
 

@@ -31,20 +31,23 @@ Migrations: TypeAlias = Sequence[Sequence[str]]
 """Statements, the n-th group of which leads from version n to n + 1; never changed once released."""
 
 
-def open_file(path: Path, migrations: Migrations) -> sqlite3.Connection:
-    """Open the file, make it if it is not there, and bring it to the newest version.
+def open_file(path: Path, migrations: Migrations, *, make: bool = True) -> sqlite3.Connection:
+    """Open the file, and bring it to the newest version.
 
     Args:
         path: Its place; a link is followed to where it really is.
         migrations: What made each version out of the one before.
+        make: Make the file if it is not there.
 
     Raises:
         JournalUnavailable: It lies where it cannot be kept safe, is no journal, or was written by a newer Weft.
     """
     real = path.resolve()
     _refuse_place(real)
-    real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     is_new = not real.exists()
+    if is_new and not make:
+        raise was_moved(path)
+    real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if is_new:
         os.close(os.open(real, os.O_CREAT | os.O_WRONLY, 0o600))
         _sync_directory(real.parent)
@@ -75,7 +78,8 @@ def patiently(step: Callable[[], None]) -> None:
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Tell whether another process holds the file, so that waiting helps."""
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    code = getattr(error, "sqlite_errorcode", None)  # with details in its upper bits (sqlite.org/rescode.html §2)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> JournalUnavailable:
@@ -129,7 +133,8 @@ def refuse_new_beside_live(path: Path, lives: Path) -> None:
     Raises:
         JournalUnavailable: The file is missing, and a process that uses it lives.
     """
-    if not path.exists() and any(is_alive(lives, file.stem) for file in lives.glob(f"*{SUFFIX}")):
+    alive = any(is_alive(lives, file.stem) for file in lives.glob(f"*{SUFFIX}"))
+    if alive and not path.exists():  # in this order: who lives has made its file before
         raise was_moved(path)
 
 
@@ -161,7 +166,7 @@ def file_system(path: Path) -> str | None:
 def kind_in(table: bytes, path: Path) -> str | None:
     """Return the kind of file system of `path` by a table of mounts as Linux has it (proc(5), `mountinfo`)."""
     best, kind = -1, None
-    for line in table.splitlines():
+    for line in table.strip(b"\n").split(b"\n"):  # a name may hold any other end of line
         left, _, right = line.partition(b" - ")
         escaped = left.split(b" ")[4]
         place = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), escaped))

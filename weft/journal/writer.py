@@ -65,6 +65,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None  #: of the thread
         self._closed = False
+        self._makes = True  #: the file, if it is not there: once, and never again in the place of one that was moved
         self.commits = 0  #: so far
         self.held_since: float | None = None  #: instant of `time.monotonic()` from which another program holds the file
         self.failing_since: float | None = None  #: the same, from which nothing could be written
@@ -141,13 +142,13 @@ class Writer:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = open_file(self._path, self._migrations)
+            connection = open_file(self._path, self._migrations, make=self._makes)
             try:
                 self._mark.begin(connection)
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._makes = connection, False
         return self._connection
 
     def _let_go(self) -> None:
