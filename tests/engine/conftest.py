@@ -153,7 +153,7 @@ async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[L
     def in_file() -> Journal:
         from weft.journal.sqlite import SqliteJournal
 
-        opened.append(SqliteJournal(tmp_path / f"journal-{len(opened)}.db"))
+        opened.append(SqliteJournal(tmp_path / str(len(opened)) / "journal.db"))
         return opened[-1]
 
     registry = Registry([packs.read(LAB, "lab", packs.package_of(LAB))])
