@@ -126,13 +126,17 @@ async def test_news_of_a_run_that_is_being_loaded_are_told_later(
 
 
 async def test_an_idle_keeper_costs_next_to_nothing(journal: Unsteady, there: MemoryJournal, work: Work) -> None:
-    """With a run in hand and nothing to do, all loops together take next to none of a core."""
+    """With a run in hand and nothing to do, all loops together take less than 0.5 % of a core."""
     await in_hand(journal, work, "r")
+    shares = []
     async with Keeper(journal, Noted(journal), work):
         await asyncio.sleep(0.2)
-        cpu, began = time.process_time(), time.monotonic()
-        await asyncio.sleep(1)
-        assert (time.process_time() - cpu) / (time.monotonic() - began) < 0.02  # 0.3 % on an idle machine
+        for _ in range(4):  # whatever else the machine does only adds
+            cpu, began = time.process_time(), time.monotonic()
+            await asyncio.sleep(1)
+            shares.append((time.process_time() - cpu) / (time.monotonic() - began))
+
+    assert min(shares) < 0.005
 
 
 # ---- sleepers, the dead, the lost
