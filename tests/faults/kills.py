@@ -224,7 +224,5 @@ def aimed(place: AnyPlace, aim: str) -> Ledger:
     ledger.wrong += replayed(place)
     if code != 0:
         ledger.wrong.append(f"the second worker left with {code}")
-    if any(late > place.restart_s for late in ledger.resumed):
-        ledger.wrong.append(f"went on after {max(ledger.resumed):.1f} s")
     ledger.wrong = [f"{aim} in {place.directory}: {each}" for each in ledger.wrong]
     return ledger
