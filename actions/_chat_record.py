@@ -19,8 +19,8 @@ filtered prompt (status 400), and what became of the work behind a 5xx nobody te
 _NOT_SENT: Final = {"certificate", "connect", "foreign_host"}
 """Faults before the first byte of a request."""
 
-_MAY_HAVE_RUN: Final = {"timeout", "crashed", "bad_output", "output_too_large"}
-"""Kinds of failures told by the executor in place of the action after the action had begun."""
+MAY_HAVE_RUN: Final = {"timeout", "crashed", "bad_output", "output_too_large", "run_too_large"}
+"""Kinds of failures told in place of the action after the action had begun."""
 
 
 def price(usage: Mapping[str, Json] | None, catalogue: Catalogue, provider: str, model: str, *, public: bool) -> Json:
@@ -57,7 +57,7 @@ def earlier(attempt: Attempt) -> JsonObject:
     """Return the record of an earlier attempt."""
     cost = attempt.details.get("cost")
     if cost is None:
-        cost = UNKNOWN if attempt.kind in _MAY_HAVE_RUN else {"amount": 0, "currency": "USD"}
+        cost = UNKNOWN if attempt.kind in MAY_HAVE_RUN else {"amount": 0, "currency": "USD"}
     return {
         "model": attempt.variant,
         "try": attempt.number,

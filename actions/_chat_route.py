@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from weft.sdk import ActionError, Catalogue, Connection, Secret
+from weft.sdk import ActionError, Catalogue, Connection, Provider, Secret
 
 from ._chat_errors import Call, Kind
 
@@ -104,9 +104,7 @@ class Route:
             )
         place = address(self.base) if self.base else None
         self.host = place[1] if place else None
-        self.public = not (known and known.self_hosted) and (
-            self.host is None or any(map(self._is_at, known.hosts if known else ()))
-        )
+        self.public = is_public(known, self.host)
         fields = known.credentials if known else ()
         self.credentials = {field.name: text for field in fields if (text := self._value(field.name)) is not None}
         key = self._value("api_key")
@@ -116,10 +114,6 @@ class Route:
         self._refuse_incomplete(tuple(needed), key)
         if key or not self.credentials:
             self.credentials["api_key"] = key or NO_KEY
-
-    def _is_at(self, host: str) -> bool:
-        """Whether the request goes to `host`, or to one that ends so if it begins with a dot."""
-        return self.host is not None and (self.host.endswith(host) if host.startswith(".") else self.host == host)
 
     def _base(self, step_base: str | None) -> str | None:
         own = usual_base(self._provider, self._value)
@@ -180,6 +174,14 @@ class Route:
             f"Connection {name!r} lacks {lacking}, and nothing is taken from this machine instead.",
             f"Provider {self._provider!r} needs {others}.",
         )
+
+
+def is_public(provider: Provider | None, host: str | None) -> bool:
+    """Whether a host is one of a provider's own servers; None is its usual address."""
+    if provider is not None and provider.self_hosted:
+        return False
+    names = provider.hosts if provider else ()
+    return host is None or any(host.endswith(name) if name.startswith(".") else host == name for name in names)
 
 
 def usual_base(provider: str, value: Callable[[str], Any]) -> str | None:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from weft.sdk import ActionError
@@ -21,7 +23,24 @@ from ._mail_headers import LONGEST_LINE, check_text, refusal, unstructured
 
 Priority = Literal["low", "normal", "high"]
 
-_POLICY = policy.SMTP.clone(cte_type="7bit")  # every server takes it, and no part is ever re-encoded on the way
+
+class _Headers(HeaderRegistry):
+    """Reads the header of a part once: the same few stand in most mails, and what was read never changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read = lru_cache(maxsize=256)(super().__call__)
+        self._kind = lru_cache(maxsize=256)(super().__getitem__)
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return self._read(name, value)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._kind(name)
+
+
+# 7bit: every server takes it, and no part is ever re-encoded on the way
+_POLICY = policy.SMTP.clone(cte_type="7bit", header_factory=_Headers())
 _PART_HEADERS = frozenset(
     ("content-type", "content-transfer-encoding", "content-disposition", "content-id", "mime-version")
 )

@@ -12,13 +12,14 @@ from ._chat_answer import output_of, usage_of
 from ._chat_arguments import Arguments, check, check_complete, rules
 from ._chat_chain import attempts, is_fallback
 from ._chat_errors import Call, Kind
+from ._chat_estimate import estimate, usage
 from ._chat_record import earlier, price, price_of_failure, tokens, total
 from ._chat_request import body
 from ._chat_route import Route
 from ._chat_schema import mismatch
 from ._chat_send import Request
 
-__all__ = ["Arguments", "Kind", "attempts", "check", "generate_chat_completion", "warm"]
+__all__ = ["Arguments", "Kind", "attempts", "check", "estimate", "generate_chat_completion", "usage", "warm"]
 
 
 def warm() -> None:

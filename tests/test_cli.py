@@ -411,6 +411,37 @@ def test_the_last_line_counts_steps(view: RunView, states: list[str], state: str
     assert closing.summary(view) == said
 
 
+def test_the_last_line_counts_turns_and_who_was_told_of_a_question(view: RunView) -> None:
+    """A turn has ended with its last attempt, or with its step at the latest; a question counts beside those told of it."""
+    view.apply(RunStarted("1", "w", STARTED.at, tuple((f"/{name}", "x", name) for name in ("ok", "all", "rest"))))
+    told(view, [StepStarted("/ok"), Asked("/ok", "Really?", ("ann", "bo"), STARTED.at, None)])
+    told(
+        view,
+        [StepStarted("/ok/@notify/tell"), *(AttemptStarted(f"/ok/@notify/tell[{n}]", 1, "default") for n in (0, 1))],
+    )
+    told(view, [AttemptEnded(f"/ok/@notify/tell[{n}]", 1, "default", 10, None) for n in (0, 1)])
+    told(view, [StepEnded("/ok/@notify/tell", "succeeded", 10, None, None), StepStarted("/all")])
+    assert closing.summary(view).startswith("2 steps succeeded, 1 waiting, 1 running, 1 not started")
+
+    fault = Problem("failed", "no")
+    told(view, [AttemptStarted(f"/all[{n}]", 1, "default") for n in range(4)])
+    told(
+        view, [AttemptEnded("/all[0]", 1, "default", 10, fault), AttemptEnded("/all[1]", 1, "default", 10, fault, 5.0)]
+    )
+    told(view, [AttemptEnded("/all[2]", 1, "default", 10, fault), AttemptStarted("/all[2]", 2, "other")])
+    assert [step.state for step in view.steps if step.path.startswith("/all[")] == [
+        "failed",
+        "waiting",
+        "running",
+        "running",
+    ]
+    told(view, [AttemptEnded("/all[3]", 1, "default", 10, fault, cancelled=True)])
+    told(view, [StepEnded("/all", "cancelled", 10, None, None), StepEnded("/ok", "cancelled", 10, None, None)])
+    view.apply(RunEnded("1", "cancelled", 1500, None, None))
+
+    assert closing.summary(view) == "Cancelled after 1.5 s: 2 steps succeeded, 1 failed, 4 cancelled, 1 not started"
+
+
 @pytest.mark.parametrize(
     ("connections", "output", "said"),
     [

@@ -139,7 +139,7 @@ def test_status_tells_what_there_is(weft: Weft, filled: Path) -> None:
     assert told["oldest"] == {
         "run_id": "r2", "workflow": "letters", "state": "waiting", "started_at": "1970-01-01T00:00:10+00:00",
     }  # fmt: skip
-    assert (told["kind"], told["place"], told["version"]) == ("sqlite", str(filled), 1)
+    assert (told["kind"], told["place"], told["version"]) == ("sqlite", str(filled), 2)
     assert told["size"] == filled.stat().st_size
     assert (told["artifacts"], told["artifact_size"], told["processes"], told["held"]) == (1, 8, 0, None)
     assert len(told["lineage"]) == 32

@@ -249,6 +249,17 @@ async def test_nothing_of_the_server_reaches_the_terminal(
     assert capfd.readouterr() == ("", "")
 
 
+async def test_who_asks_at_the_same_time_gets_one_server(tmp_path: Path) -> None:
+    """Steps beside each other have the same connection, and after a stop nothing listens any more."""
+    box = Outbox(tmp_path / "mail")
+    ports = {each.get("port") for each in await asyncio.gather(*(box.connection() for _ in range(5)))}
+    await box.stop()
+
+    assert len(ports) == 1
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(box.host, ports.pop())
+
+
 async def test_stopping_closes_what_is_open(tmp_path: Path) -> None:
     """A client that never leaves does not keep the outbox from stopping, and it can be started again."""
     box = Outbox(tmp_path / "mail")

@@ -8,6 +8,7 @@ import html
 import json
 import pickle
 import re
+import time
 import urllib.parse
 from pathlib import Path
 
@@ -140,6 +141,36 @@ def test_what_other_programs_make_of_a_secret_is_masked(value, spelling):
 def test_a_secret_has_a_bounded_number_of_forms(value):
     """Every text is searched for each of them."""
     assert len(forms(value)) <= 1_200
+
+
+def test_none_of_many_secrets_hides_another():
+    """All of them known, each spelling of each of them is masked, whatever stands beside it."""
+    values = [*LONG, NASTY, APOSTROPHE]
+    redactor = Redactor(map(Secret, values))
+
+    for value in values:
+        for form in forms(value):
+            assert form not in redactor.text(f"<{form}>{form[:5]}{form}{form[5:]}"), form
+
+
+def test_a_secret_that_a_mask_completes_is_masked():
+    """What stands around a secret may be another one once that is masked."""
+    redactor = Redactor([Secret("hunter2-hunter2"), Secret(f"a{MASK}b")])
+
+    assert redactor.text("<ahunter2-hunter2b>") == f"<{MASK}>"
+
+
+def test_a_long_text_costs_little():
+    """What has no secret in it is not searched for each spelling of each one."""
+    text = ("What is here? Nothing & a bit more." + "x" * 100) * 20_000
+    redactor = Redactor([Secret(NASTY), Secret(APOSTROPHE)])
+    started = time.process_time()
+    assert not any(form in text for form in forms(NASTY) | forms(APOSTROPHE))
+    simply = time.process_time() - started
+
+    started = time.process_time()
+    assert redactor.text(text) == text
+    assert time.process_time() - started < simply / 3
 
 
 def test_values_are_cleaned_in_depth():

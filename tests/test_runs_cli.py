@@ -638,7 +638,7 @@ def test_an_approval_is_answered(tmp_path: Path, registry: Registry, answer: str
     signal = in_journal(tmp_path, lambda journal: journal.load(run)).records[-1]
     told_of = json.loads(signal.payload)
     assert abs(told_of.pop("at") - time.time()) < 60
-    assert (signal.kind, told_of) == ("signal", {"answer": answer, "by": "ada", "comment": "fine"})
+    assert (signal.kind, told_of) == ("signal", {"answer": answer, "by": "ada", "how": "cli", "comment": "fine"})
     assert weft("resume", run).code == code
     assert [to for to, _, _ in delivered(registry)] == (["ada"] if answer == "approve" else [])
 

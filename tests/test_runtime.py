@@ -10,7 +10,7 @@ import pytest
 
 from weft import packs
 from weft.engine.events import AttemptStarted, Logged, StepEnded
-from weft.errors import Diverged, InvalidInputs, InvalidWorkflow, JournalRefused, NotFound
+from weft.errors import Diverged, InvalidInputs, JournalRefused, NotFound
 from weft.registry import Registry
 from weft.runtime import Runtime
 
@@ -88,24 +88,6 @@ def test_what_is_no_json_value_of_its_type_is_no_input(runtime, plan, given, tex
 
 
 # ---- what cannot be run
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("name: a\nsteps:\n  - {id: g, retry: {attempts: 2}, steps: [{id: x, uses: echo}]}\n", 3),
-        ("name: a\nsteps:\n  - {id: g, timeout: 1s, steps: [{id: x, uses: echo}]}\n", 3),
-        ("name: a\nsteps:\n  - {id: g, uses: workflow:other}\n", 3),
-        ("name: a\nsteps: [{id: a, uses: echo}]\nbudget: {steps: 3}\n", 3),
-        ("name: a\nsteps: [{id: a, uses: echo}]\non_failure: {workflow: tell}\n", 3),
-    ],
-)
-async def test_what_this_journal_cannot_run_is_refused_and_never_left_out(runtime, plan, text, line):
-    """A key of the language that would do nothing is told with its place."""
-    with pytest.raises(InvalidWorkflow) as caught:
-        await runtime.run(plan(text), {})
-
-    assert (caught.value.problem.code, caught.value.problem.where.line) == ("not_runnable", line)
-
-
 async def test_a_missing_connection_is_told_before_the_first_step(runtime, plan):
     """A run does not begin that cannot end."""
     planned = plan("name: a\nsteps: [{id: a, uses: leak, connection: nowhere, with: {where: nowhere}}]")

@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from weft.errors import InvalidArguments, PackError, Problem, Where
 from weft.manifest import Manifest, Parameter, value_schema
-from weft.sdk import ActionContext, Connection, Known, Variant
+from weft.sdk import ActionContext, Connection, Estimate, Known, Usage, Variant
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject
 
@@ -39,6 +39,8 @@ class Callables:
     warm: Callable[[], object] | None  #: prepares a slow import or connection ahead of the first call
     arguments_model: type[BaseModel]  #: the action's own, or one made of its keyword parameters
     plain: bool  #: whether the function takes keywords after its context
+    estimate: Callable[[Mapping[str, Json], Known], Estimate] | None = None  #: the most that an attempt may use up
+    usage: Callable[[Mapping[str, Json], str | None], Usage] | None = None  #: what one has used up
 
     def bind(self, given: Mapping[str, Json], context: ActionContext) -> Callable[[], Any]:
         """Return the call of the function with `given` arguments, ready to be made.
@@ -107,7 +109,7 @@ def callables(module: ModuleType, manifest: Manifest, source: Source) -> Callabl
         )
     problems = [
         Problem("not_callable", f"{name!r} is not a function.", "Rename it or make it one.", Where(file))
-        for name in ("check", "attempts", "warm")
+        for name in ("check", "attempts", "warm", "estimate", "usage")
         if not callable(getattr(module, name, callable))
     ]
     model: type[BaseModel] = BaseModel
@@ -119,8 +121,9 @@ def callables(module: ModuleType, manifest: Manifest, source: Source) -> Callabl
         problems.append(_bad_signature(manifest, str(error), file))
     if problems:
         raise PackError(problems=problems)
-    check, attempts = (_with_known(getattr(module, name, None)) for name in ("check", "attempts"))
-    return Callables(function, check, attempts, getattr(module, "warm", None), model, plain)
+    check, attempts, estimate = (_with_known(getattr(module, name, None)) for name in ("check", "attempts", "estimate"))
+    warm, usage = (getattr(module, name, None) for name in ("warm", "usage"))
+    return Callables(function, check, attempts, warm, model, plain, estimate, usage)
 
 
 def _with_known(hook: Callable[..., Any] | None) -> Callable[[Mapping[str, Json], Known], Any] | None:

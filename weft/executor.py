@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeGuard
 from weakref import WeakKeyDictionary
@@ -135,6 +135,7 @@ class Call:
     repeated: bool = False
     begun: bool = False  #: is on record: a crash left it half done
     time_left_s: float | None = None  #: of the step's timeout
+    handles: Mapping[str, str] = field(default_factory=dict)  #: texts that stand for secrets in the arguments
     own: bool = True  #: goes to the provider that the step itself names, not to that of a fallback
 
     @property
@@ -152,6 +153,13 @@ class Watch:
     barrier: Callable[[], Awaitable[None]] | None = None
     committed: bool = False  #: past the point of no return
     ended: bool = False  #: what comes from it now, from a thread left behind, is told to nobody
+
+
+class Performer(Protocol):
+    """Makes attempts: the executor, or what stands in its place."""
+
+    async def perform(self, call: Call, watch: Watch) -> Outcome:
+        """Make one attempt and return its outcome; only a hard stop of the run raises (`CancelledError`)."""
 
 
 class Connections(Protocol):
@@ -256,6 +264,8 @@ class Executor:
 
     async def _invoke(self, action: Action, call: Call, context: ActionContext, watch: Watch) -> Any:
         given = {**call.arguments, **call.variant.arguments}
+        if call.handles:
+            given = {name: _filled(value, call.handles) for name, value in given.items()}
         bound = action.load().bind(given, context)
         if not _in_own_thread(action):
             return await bound()
@@ -402,6 +412,20 @@ class Executor:
         # The text of an exception may hold anything, so it goes to the log alone, and cleaned.
         told = self._redactor.text("".join(traceback.format_exception(error)))
         logging.getLogger("weft.executor").error("%s\n%s", what, told, extra={"run_id": call.run_id})
+
+
+def _filled(value: Json, handles: Mapping[str, str]) -> Json:
+    match value:
+        case str():
+            for handle, secret in handles.items():
+                value = value.replace(handle, secret)
+            return value
+        case dict():
+            return {key: _filled(item, handles) for key, item in value.items()}
+        case list():
+            return [_filled(item, handles) for item in value]
+        case _:
+            return value
 
 
 def _number(value: Any) -> TypeGuard[int | float]:

@@ -212,6 +212,48 @@ class ConnectionType(Model):
     `{NAME}_` and the field in upper case."""
 
 
+CONCURRENCY, REQUESTS, TOKENS = "concurrency", "requests_per_minute", "tokens_per_minute"
+LIMITS = (CONCURRENCY, REQUESTS, TOKENS)
+"""Fields that say how much of a connection may be used, by all processes together. The first two every type has, the
+third those that declare it: what counts tokens."""
+
+_COMMON = (
+    Parameter(
+        name=CONCURRENCY,
+        title="Most at Once",
+        description="How many attempts may use this connection at the same time, those of all processes together.",
+        type="integer",
+        minimum=1,
+        maximum=10_000,
+        widget="number",
+        example=4,
+    ),
+    Parameter(
+        name=REQUESTS,
+        title="Requests per Minute",
+        description=(
+            "How many attempts may begin within any 60 seconds, those of all processes together. One attempt counts as "
+            "one request, whatever it sends."
+        ),
+        type="integer",
+        minimum=1,
+        maximum=1_000_000,
+        widget="number",
+        example=60,
+    ),
+)
+
+
+def _with_limits(kind: ConnectionType) -> ConnectionType:
+    """Return the type with the limits that it does not declare itself, and with their variables if it has any."""
+    declared = {field.name for field in kind.fields}
+    fields = [*kind.fields, *(field for field in _COMMON if field.name not in declared)]
+    variables = {
+        field.name: [f"{{NAME}}_{field.name.upper()}"] for field in fields if kind.environment and field.name in LIMITS
+    }
+    return kind.model_copy(update={"fields": fields, "environment": {**variables, **kind.environment}})
+
+
 def value_schema(parameter: Parameter) -> JsonObject:
     """Return the JSON Schema (draft 2020-12) of one value of a parameter."""
     schema: dict[str, Any] = {
@@ -255,12 +297,12 @@ def load(source: Source) -> Manifest:
 
 
 def load_connection_type(source: Source) -> ConnectionType:
-    """Return the connection type that a document holds.
+    """Return the connection type that a document holds, with the limits that every type has.
 
     Raises:
         InvalidManifest: It breaks rules; carries every problem with its place.
     """
-    return _load(ConnectionType, source, _check_connection_type)
+    return _with_limits(_load(ConnectionType, source, _check_connection_type))
 
 
 def _load(model: type[M], source: Source, rules: Callable[[M, Findings], None]) -> M:
@@ -358,6 +400,9 @@ def _check_connection_type(declared: ConnectionType, findings: Findings) -> None
     if further is not None and further.by not in names:
         _unknown_parameter(("further_fields", "by"), further.by, names, findings)
     for path, item in placed:
+        if item.name in LIMITS and item.types != ("integer",):
+            message = f"{item.name!r} is a limit that every type of connection may have: a whole number."
+            findings.add((*path, "type"), "limit_type", message, "Write 'type: integer', or rename the field.")
         if item.secret and item.types != ("string",):
             message = f"The secret {item.name!r} must be a text: only texts are masked wherever they turn up."
             findings.add((*path, "type"), "secret_type", message, "Write 'type: string'.")

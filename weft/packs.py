@@ -23,6 +23,7 @@ from weft import manifest, source
 from weft.errors import InvalidDocument, PackError, Problem, Where
 from weft.manifest import ConnectionType
 from weft.registry import Action, Pack, Registry
+from weft.workflow import BESIDE
 
 GROUP = "weft.packs"
 CORE = "core"
@@ -134,13 +135,10 @@ def read(root: Path, name: str, package: str) -> Pack:
             for document, _ in types
             if (root / "actions" / f"_connection_{document.id}.py").is_file()
         },
-        workflows={path.stem: path for path in sorted((root / "workflows").glob("*.yaml")) if not _is_layout(path)},
+        workflows={
+            path.stem: path for path in sorted((root / "workflows").glob("*.yaml")) if not path.name.endswith(BESIDE)
+        },
     )
-
-
-def _is_layout(path: Path) -> bool:
-    """Tell whether a file holds the places of a workflow's nodes on the canvas."""
-    return path.name.endswith(".layout.yaml")
 
 
 def _importer(module: str) -> Callable[[], ModuleType]:

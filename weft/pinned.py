@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 
 from weft import expressions, manifest, plan, source, structure
 from weft.connections import NamedEnvironment
 from weft.errors import Diverged
 from weft.outcome import encode
-from weft.plan import ConnectionsKnown, Plan
+from weft.plan import CHILD, ConnectionsKnown, Document, Documents, Plan, Selection
+from weft.plan.selection import select
 from weft.registry import Action, Registry
 from weft.sdk import Catalogue
+from weft.source import Source
 from weft.types import JsonObject
 
-FORMAT = 1
-"""Of the text; raised when an older Weft could not read it."""
+FORMAT = 2
+"""Of the text; raised when an older Weft could not read it, or would follow it otherwise."""
+
+READABLE = (1, FORMAT)
 
 
 def pin(planned: Plan, environment: NamedEnvironment) -> str:
-    """Return what is needed to follow `planned` again: its document, environment and manifests, byte for byte."""
-    actions = {step.action.id: step.action for step in planned.every_step() if step.action is not None}
+    """Return what is needed to follow `planned` again: its document, environment and manifests, byte for byte.
+
+    The documents of its child workflows are in it, each as it is kept for the child runs.
+    """
+    if planned.kept is not None:
+        return planned.kept
+    whole = planned.whole or planned  # the text is compiled as a whole before a part of it is selected
+    actions = {action.id: action for action in _actions(whole)}
     kept: JsonObject = {
         "format": FORMAT,
         "expressions": expressions.REVISION,
@@ -29,8 +39,20 @@ def pin(planned: Plan, environment: NamedEnvironment) -> str:
         "text": planned.source.text,
         "environment": environment.model_dump(mode="json"),
         "manifests": {name: _manifest(actions[name]) for name in sorted(actions)},
+        "children": {name: pin(child, environment) for name, child in sorted(whole.children().items())},
     }
+    if whole.failure_workflow is not None and whole.workflow.on_failure is None:
+        kept["on_failure"] = whole.failure_workflow.uses.removeprefix(CHILD)
+    if planned.selection is not None:
+        kept["selection"] = asdict(planned.selection)
     return encode(kept)
+
+
+def _actions(planned: Plan) -> Iterator[Action]:
+    """Yield the actions that a plan uses, and its children."""
+    yield from (step.action for step in planned.every_step() if step.action is not None)
+    for child in planned.children().values():
+        yield from _actions(child)
 
 
 def _manifest(action: Action) -> JsonObject:
@@ -51,17 +73,40 @@ def unpin(text: str, registry: Registry, connections: ConnectionsKnown, catalogu
         WeftError: An action is not here, or its code no longer fits the manifest that was pinned.
     """
     kept = json.loads(text)
-    if (kept["format"], kept["expressions"]) != (FORMAT, expressions.REVISION):
+    if kept["format"] not in READABLE or kept["expressions"] != expressions.REVISION:
         raise Diverged(
             f"The run needs format {kept['format']} and expressions {kept['expressions']}; "
             f"this Weft has {FORMAT} and {expressions.REVISION}.",
             code="other_revision",
             remedy="Let a worker of the version that began it go on with it.",
         )
+    found = _document(text)
+    children: dict[int, dict[str, str]] = {id(found.source): kept.get("children", {})}
+
+    def find(name: str, parent: Source) -> Document:
+        text = children[id(parent)][name]
+        child = _document(text)
+        children[id(child.source)] = json.loads(text)["children"]
+        return child
+
+    planned = plan.compile(
+        found.workflow,
+        found.source,
+        _Pinned(registry, kept["manifests"]),
+        connections=connections,
+        catalogue=catalogue,
+        documents=Documents(find, kept.get("on_failure")),
+    )
+    if "selection" in kept:
+        planned = select(planned, Selection(**kept["selection"]))
+    return replace(planned, kept=text)
+
+
+def _document(text: str) -> Document:
+    kept = json.loads(text)
     document = source.read(kept["text"], kept["file"])
     workflow = NamedEnvironment.model_validate(kept["environment"]).applied(structure.load(document))
-    pinned = _Pinned(registry, kept["manifests"])
-    return plan.compile(workflow, document, pinned, connections=connections, catalogue=catalogue)
+    return Document(workflow, document, text)
 
 
 class _Pinned(Registry):

@@ -8,6 +8,7 @@ import html
 import json
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Never
 
@@ -159,11 +160,50 @@ def forms(value: str) -> set[str]:
     return {form for form in found if len(form) >= SHORTEST_SEARCHED}
 
 
+_BEGINNING = 64
+"""Characters of a form among which its core is looked for; the rest of a key in PEM would only cost time."""
+
+
+def _by_core(found: set[str]) -> dict[str, list[str]]:
+    """Return groups of forms by a text that all of a group have: where it is not, none of them is.
+
+    Forms that a mask may complete, once one stands beside them, have none: they are always looked for.
+    """
+    pieces = {
+        form: [form[at : at + SHORTEST_SEARCHED] for at in range(len(form[:_BEGINNING]) - SHORTEST_SEARCHED + 1)]
+        for form in found
+    }
+    counts = Counter(piece for parts in pieces.values() for piece in set(parts))
+    groups: dict[str, list[str]] = {}
+    for form, parts in pieces.items():
+        core = "" if MASK[0] in form else max(parts, key=lambda piece: (counts[piece], piece))
+        groups.setdefault(core, []).append(form)
+    return {_longest(core, those): those for core, those in groups.items()}
+
+
+def _longest(core: str, those: list[str]) -> str:
+    """Return a core with what stands around it in all of its forms: a longer text is found faster."""
+    if not core:
+        return core
+    parts = [form.partition(core) for form in those]
+    before = _common_beginning([before[::-1] for before, _, _ in parts])[::-1]
+    return before + core + _common_beginning([after for _, _, after in parts])
+
+
+def _common_beginning(texts: list[str]) -> str:
+    first, last = min(texts), max(texts)  # whatever these two share, those between them have too
+    length = 0
+    while length < len(first) and first[length] == last[length]:
+        length += 1
+    return first[:length]
+
+
 class Redactor:
     """Replaces every known secret, in any of its forms, by a mask."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         self._forms: list[str] = []
+        self._groups: dict[str, list[str]] = {}
         self._watched: set[str] = set()
         for secret in secrets:
             self.add(secret)
@@ -177,10 +217,13 @@ class Redactor:
         new = forms(value) - set(self._forms)
         if new:  # longest first, so that no part of a secret stays beside a mask
             self._forms = sorted({*self._forms, *new}, key=len, reverse=True)
+            for core, those in _by_core(new).items():
+                self._groups.setdefault(core, []).extend(those)
 
     def text(self, text: str) -> str:
         """Return `text` with every secret masked."""
-        for form in self._forms:
+        possible = [form for core, those in self._groups.items() if core in text for form in those]
+        for form in sorted(possible, key=len, reverse=True):
             if form in text:
                 text = text.replace(form, MASK)
         return text

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from weft.engine.events import Observer
+from weft.engine.gates import gate_of
 from weft.engine.reactor import facts_of
 from weft.engine.replaying import Repeat, inherit
 from weft.errors import JournalRefused
@@ -51,12 +52,14 @@ async def rerun(runtime: Runtime, run_id: str, edits: Mapping[str, Json], latest
     if latest is None:
         planned = runtime.pinned_plan(await runtime.journal.document(old.row.document))
         runtime.refuse_unfit(planned)
-        row = replace(old.row, id=new_run_id(), started_at=runtime.journal.now())
+        row = replace(old.row, id=new_run_id(), started_at=runtime.journal.now(), parent=None, schedule=None, gate=None)
     else:
         planned = latest
         row = await runtime.new_row(planned, {})
         row = replace(row, trigger=old.row.trigger, scheduled_at=old.row.scheduled_at)
-    return Repetition(replace(row, inputs=_inputs(runtime, planned, old, edits), origin=old.row.id), planned)
+    row = replace(row, inputs=_inputs(runtime, planned, old, edits), origin=old.row.id)
+    facts = facts_of(Listed(row, old.status))
+    return Repetition(replace(row, gate=gate_of(planned, facts)), planned)
 
 
 async def replay(runtime: Runtime, run_id: str, steps: Sequence[str], edits: Mapping[str, Json]) -> Repetition:
@@ -83,7 +86,10 @@ async def replay(runtime: Runtime, run_id: str, steps: Sequence[str], edits: Map
         )
     prepared = await rerun(runtime, run_id, edits)
     # What it inherits began before it, what it does itself begins later: so one is told from the other.
-    row = replace(prepared.row, started_at=max(prepared.row.started_at, math.nextafter(_latest(old), math.inf)))
+    # What it inherits is accepted with it, which no gate can wait for: a person has asked for it.
+    row = replace(
+        prepared.row, gate=None, started_at=max(prepared.row.started_at, math.nextafter(_latest(old), math.inf))
+    )
     facts = facts_of(Listed(row, Status("running", 1, runtime.journal.name, row.started_at)))
     found = inherit(prepared.plan, facts, old, steps)
     return Repetition(row, prepared.plan, found.records, found.sends)
@@ -93,6 +99,9 @@ async def start(
     runtime: Runtime, prepared: Repetition, observer: Observer | None = None, *, watched: bool = False
 ) -> Listed:
     """Accept a prepared run, drive it, and return how it stands when it has ended or is parked."""
+    if prepared.row.gate is not None:
+        await runtime.journal.submit(prepared.row)
+        return await runtime.follow(prepared.row.id, observer, watched=watched)
     kept, claim = await _accept(runtime, prepared)
     return await runtime.go_on(claim, kept, prepared.plan, observer, watched=watched)
 

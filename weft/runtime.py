@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import platformdirs
 
 from weft import arguments, plan, source, wording
+from weft.budgets import Budgets
 from weft.catalogue import catalogue_of
 from weft.connections import (
     BuiltIn,
@@ -40,25 +41,30 @@ from weft.dispatch.keeper import Keeper
 from weft.dispatch.local import LocalDispatcher
 from weft.embedded.local_model import REQUEST_TIMEOUT_S, LocalModel
 from weft.embedded.outbox import Outbox
+from weft.engine.approving import DEFAULT_URL, Question, Signer
+from weft.engine.approving import read as read_token
 from weft.engine.driver import Driver
 from weft.engine.events import Logged, Observer, guarded
-from weft.engine.reactor import Surroundings
+from weft.engine.gates import gate_of
+from weft.engine.reactor import IN_MEMORY_S, Surroundings
 from weft.engine.report import RunReport, report_of
+from weft.engine.results import RunFacts
 from weft.errors import InvalidInputs, InvalidWorkflow, NotFound, Problem, Where
-from weft.executor import Executor
-from weft.journal.base import Claim, Journal, Kept, Listed, RunRow
+from weft.executor import Executor, Performer
+from weft.journal.base import Claim, Journal, Kept, Listed, RunQuery, RunRow, not_waiting
 from weft.journal.moving import refuse_left_behind, refuse_moved
 from weft.journal.sqlite import SqliteJournal
-from weft.outcome import encode
+from weft.outcome import decode, encode
 from weft.packs import discover
 from weft.pinned import pin, unpin
-from weft.plan import ConnectionFacts, Plan
+from weft.plan import ConnectionFacts, Document, Documents, Plan
 from weft.redaction import Redactor, Secret
 from weft.registry import Registry
 from weft.sdk import Artifacts, Connection
 from weft.survey import survey
 from weft.types import Json, JsonObject
-from weft.workflow import Input
+from weft.workflow import BESIDE, Input
+from weft.workspace import WorkspaceBudget, read_workspace
 
 T = TypeVar("T")
 
@@ -74,6 +80,10 @@ LOCAL_SETTINGS: JsonObject = {
     "unsupported_parameters": "error",
     "request_timeout_s": REQUEST_TIMEOUT_S,
 }
+MOST_RELATIVES = 1_000
+"""Child runs of one run in which a file is looked for."""
+APPROVALS = "approvals"
+"""The name of the keys that tokens are signed with, where they are not in `WEFT_KEY`."""
 DOCUMENTS_KNOWN = 100
 """Plans of which it is remembered that their documents are kept."""
 OUTBOX_SETTINGS: JsonObject = {
@@ -105,6 +115,11 @@ class Runtime:
         on_progress: Progress | None = None,
         journal: Journal | None = None,
         concurrency: int = 100,
+        perform: Callable[[Executor], Performer] | None = None,
+        in_memory_s: float = IN_MEMORY_S,
+        on_failure: str | None = None,
+        budget: WorkspaceBudget | None = None,
+        metered: bool = True,
     ) -> None:
         self.home = home
         self.registry = registry
@@ -137,8 +152,19 @@ class Runtime:
             sources.append(Directory(secrets_directory, types, self.catalogue))
         sources += [Stored(self.store, types, self.catalogue), self._built_in()]
         self.connections = Connections(sources, self.redactor)
+        self.on_failure = on_failure
+        self._keys = Keys(environ, home)
+        self.signer = Signer(self._signing_keys, environ.get("WEFT_URL") or DEFAULT_URL, self.redactor.add)
         executor = Executor(self.connections, self.redactor, self._artifacts, self.journal.now)
-        self.driver = Driver(Surroundings(self.journal, executor), self.pinned_plan)
+        around = Surroundings(
+            self.journal,
+            executor if perform is None else perform(executor),
+            Budgets(self.connections, self.journal.now, budget) if metered else None,
+            self._pin,
+            self.signer,
+            in_memory_s,
+        )
+        self.driver = Driver(around, self.pinned_plan)
         self._documents: OrderedDict[int, tuple[Plan, str]] = OrderedDict()  #: plans whose documents are kept
         self._opening: asyncio.Task[None] | None = None
         self._keeper: Keeper | None = None
@@ -147,7 +173,7 @@ class Runtime:
         self._unused = asyncio.Event()
         self._unused.set()
         self._closed = False
-        self._warming: set[asyncio.Task[None]] = set()
+        self._warming: dict[Callable[[], object], asyncio.Task[None]] = {}  #: once each
 
     @classmethod
     def open(
@@ -160,6 +186,10 @@ class Runtime:
         environment: str | None = None,
         on_progress: Progress | None = None,
         concurrency: int = 100,
+        journal: Journal | None = None,
+        perform: Callable[[Executor], Performer] | None = None,
+        in_memory_s: float = IN_MEMORY_S,
+        metered: bool = True,
     ) -> Self:
         """Put a runtime together from what stands on this machine.
 
@@ -171,17 +201,23 @@ class Runtime:
             environment: The name of an environment of `environments.yaml`; left out, `WEFT_ENV`.
             on_progress: Told how far a download is.
             concurrency: How many runs a worker has in hand at a time.
+            journal: Where runs are kept; left out, in the home or in the database that `WEFT_DATABASE_URL` names.
+            perform: Puts something in the executor's place.
+            in_memory_s: A run that has nothing to do for longer rests.
+            metered: Whether caps and limits hold.
 
         Raises:
             PackError: A pack cannot be used.
             NotFound: There is no such environment.
             InvalidConnections: A file of connections or environments is not one.
+            InvalidDocument: `workspace.yaml` has faults.
         """
         home = home or Path(os.environ.get("WEFT_HOME") or platformdirs.user_data_path("weft"))
         named = connections or (Path(found) if (found := os.environ.get("WEFT_CONNECTIONS")) else None)
         usual = home / "connections.yaml"
         mounted = secrets_directory or (Path(found) if (found := os.environ.get("WEFT_SECRETS_DIR")) else None)
         stage = environment or os.environ.get("WEFT_ENV")
+        settings = read_workspace(home)
         return cls(
             home,
             discover(packs),
@@ -190,6 +226,12 @@ class Runtime:
             environment=environment_named(stage, _environment_files(home)) if stage else None,
             on_progress=on_progress,
             concurrency=concurrency,
+            journal=journal,
+            perform=perform,
+            in_memory_s=in_memory_s,
+            on_failure=None if settings.on_failure is None else settings.on_failure.workflow,
+            budget=settings.budget,
+            metered=metered,
         )
 
     def _built_in(self) -> BuiltIn:
@@ -236,7 +278,10 @@ class Runtime:
         )
 
     def _near(self, name: str) -> str | None:
-        known = {*self.registry.workflows(), *(file.stem for file in WORKSPACE.glob("*.yaml"))}
+        known = {
+            *self.registry.workflows(),
+            *(file.stem for file in WORKSPACE.glob("*.yaml") if not file.name.endswith(BESIDE)),
+        }
         listed = f"There are: {', '.join(sorted(known))}." if known else None
         return wording.meant(name, known) or listed
 
@@ -256,6 +301,7 @@ class Runtime:
                 self.registry,
                 connections=self.connections,
                 catalogue=self.catalogue,
+                documents=Documents(self._child_document, self.on_failure),
             )
         except InvalidWorkflow as invalid:
             problems = (*found.source.warnings, *invalid.problems)
@@ -264,6 +310,14 @@ class Runtime:
         if found.problems:
             raise InvalidWorkflow(problems=found.with_consequences(planned.warnings))
         return planned
+
+    def _child_document(self, name: str, parent: source.Source) -> Document:
+        """Return the document of a child workflow: a file beside its parent's, one in the workspace, a pack's example."""
+        beside = Path(parent.file).parent / f"{name}.yaml"
+        found = survey(source.read_file(beside if beside.is_file() else self.find_workflow(name)))
+        if found.workflow is None or found.problems:
+            raise InvalidWorkflow(problems=found.problems)
+        return Document(self.environment.applied(found.workflow), found.source)
 
     def inputs(self, planned: Plan, given: Mapping[str, Json], *, text: bool = False) -> JsonObject:
         """Check the inputs of a run and fill in their defaults.
@@ -327,7 +381,6 @@ class Runtime:
             watched: Whether to show output while it is being made.
 
         Raises:
-            InvalidWorkflow: The plan holds something that cannot be run yet.
             NotFound: A connection that the plan names is not there.
             JournalRefused: There is a run with this id.
             JournalUnavailable: The journal cannot be used.
@@ -438,15 +491,20 @@ class Runtime:
         """Return the row of a run that may be accepted; what it follows is kept already. Raises what `run` raises."""
         self.refuse_unfit(planned)
         journal = await self.opened()
-        document = await self._kept_document(planned)
-        run_id = run_id or new_run_id()
-        return RunRow(run_id, planned.workflow.name, document, encode(inputs), "null", journal.now())
+        document = await self.keep(planned)
+        run_id, now = run_id or new_run_id(), journal.now()
+        gate = gate_of(planned, RunFacts(run_id, now, inputs))
+        return RunRow(run_id, planned.workflow.name, document, encode(inputs), "null", now, gate=gate)
 
-    async def _kept_document(self, planned: Plan) -> str:
+    def _pin(self, planned: Plan) -> str:
+        return pin(planned, self.environment)
+
+    async def keep(self, planned: Plan) -> str:
+        """Keep what runs of a plan follow, and return its hash."""
         known = self._documents.get(id(planned))
         if known is not None and known[0] is planned:
             return known[1]
-        hash_ = await self.journal.keep_document(pin(planned, self.environment))
+        hash_ = await self.journal.keep_document(self._pin(planned))
         self._documents[id(planned)] = (planned, hash_)
         if len(self._documents) > DOCUMENTS_KNOWN:
             self._documents.popitem(last=False)
@@ -462,14 +520,76 @@ class Runtime:
         await self.opened()
         await self.driver.cancel(run_id)
 
+    # ---- questions
+    async def answer(
+        self,
+        run_id: str,
+        path: str,
+        answer: Literal["approve", "reject"],
+        *,
+        by: str | None,
+        how: str = "cli",
+        comment: str | None = None,
+    ) -> None:
+        """Answer a step that waits, once; who has, how and when is on record.
+
+        Raises:
+            NotFound: There is no such run.
+            JournalRefused: The step does not wait for an answer (`not_waiting`).
+        """
+        journal = await self.opened()
+        said = {"answer": answer, "by": by, "how": how, "comment": comment, "at": journal.now()}
+        await journal.signal(run_id, path, encode(said))
+
+    async def question_of(self, token: str) -> Question:
+        """Return the question that a token answers, as it was asked (rule B1).
+
+        Raises:
+            InvalidInputs: It is none of ours, or was changed (`bad_token`).
+            NotFound: There is no such run.
+        """
+        named = read_token(token)
+        kept = await (await self.opened()).load(named.run_id)
+        for record in kept.records:
+            if (record.path, record.n, record.kind) == (named.path, named.n, "waits"):
+                asked = decode(record.payload)
+                question = Question(
+                    named.run_id, named.path, named.n, named.who, str(asked.get("message")), asked["deadline"]
+                )
+                self.signer.require_signed(named, question)
+                return question
+        raise NotFound("The question of this token was never asked.", code="unknown_question")
+
+    async def answer_by_token(
+        self, token: str, answer: Literal["approve", "reject"], comment: str | None = None
+    ) -> Question:
+        """Answer the question of a token in the name that it was made for, and return the question.
+
+        Raises what `question_of` and `answer` raise.
+        """
+        question = await self.question_of(token)
+        await self._require_last(question)
+        await self.answer(question.run_id, question.path, answer, by=question.who, how="token", comment=comment)
+        return question
+
+    async def _require_last(self, question: Question) -> None:
+        """Refuse a token whose question was asked again since: it answers the one that was shown."""
+        kept = await self.journal.load(question.run_id)
+        last = max(each.n for each in kept.records if (each.path, each.kind) == (question.path, "waits"))
+        if last != question.n:
+            raise not_waiting(question.run_id, question.path, "it was asked again since")
+
+    def _signing_keys(self) -> list[bytes]:
+        """Return what tokens are signed with, the newest first; made of the instance's keys, and of nothing else's use."""
+        self._keys.first(APPROVALS)
+        return [derived(key.content, b"weft approval") for key in self._keys.load(APPROVALS)]
+
     def refuse_unfit(self, planned: Plan) -> None:
         """Refuse to run what cannot be run here.
 
         Raises:
-            InvalidWorkflow: The plan holds something that cannot be run yet.
             NotFound: A connection that the plan names is not there.
         """
-        _refuse_unrunnable(planned)
         self._refuse_without_connections(planned)
 
     def _refuse_without_connections(self, planned: Plan) -> None:
@@ -480,10 +600,8 @@ class Runtime:
     def _warm(self, planned: Plan) -> None:
         """Let actions with a slow start begin it in a thread, while the first step is being prepared."""
         for warm in {step.action.load().warm for step in planned.every_step() if step.action is not None}:
-            if warm is not None:
-                task = asyncio.create_task(_in_background(warm))
-                self._warming.add(task)
-                task.add_done_callback(self._warming.discard)
+            if warm is not None and warm not in self._warming:
+                self._warming[warm] = asyncio.create_task(_in_background(warm))
 
     # ---- the end
     async def close(self) -> None:
@@ -491,6 +609,7 @@ class Runtime:
         self._closed = True
         self.driver.stop_now()
         await self.driver.idle()
+        await self.driver.children_done()
         await self._unused.wait()
         if self._keeper is not None:
             await self._keeper.__aexit__(None, None, None)
@@ -498,7 +617,7 @@ class Runtime:
             await asyncio.wait([self._opening])
             await self.journal.close()
         if self._warming:
-            await asyncio.wait(self._warming)
+            await asyncio.wait(self._warming.values())
         await self._local_model.stop()
         await self.outbox.stop()
 
@@ -512,7 +631,7 @@ class Runtime:
 
 
 class _RunArtifacts:
-    """The artifacts of one run, as an action sees them."""
+    """The artifacts of one run, as an action sees them: its own, and those of the runs that it belongs together with."""
 
     def __init__(self, journal: Journal, run_id: str) -> None:
         self._journal = journal
@@ -522,7 +641,24 @@ class _RunArtifacts:
         return await self._journal.save_artifact(self._run_id, content, name=name, content_type=content_type)
 
     async def read(self, artifact: str) -> bytes:
-        return await self._journal.read_artifact(self._run_id, artifact)
+        try:
+            return await self._journal.read_artifact(self._run_id, artifact)
+        except NotFound:
+            async for relative in self._relatives():
+                with contextlib.suppress(NotFound):
+                    return await self._journal.read_artifact(relative, artifact)
+            raise
+
+    async def _relatives(self) -> AsyncIterator[str]:
+        """Yield the runs that may have handed a file on: those that have started this one, and what they have started."""
+        run_id: str | None = self._run_id
+        while run_id is not None:
+            for child in await self._journal.runs(RunQuery(parent=run_id, limit=MOST_RELATIVES)):
+                yield child.row.id
+            parent = (await self._journal.status(run_id)).row.parent
+            run_id = None if parent is None else parent.run_id
+            if run_id is not None:
+                yield run_id
 
 
 def _in_database(url: str, concurrency: int) -> tuple[Journal, Dispatcher]:
@@ -554,6 +690,14 @@ def _environment_files(home: Path) -> list[Path]:
     if named := os.environ.get("WEFT_ENVIRONMENTS"):
         return [Path(named)]
     return [Path(ENVIRONMENTS), home / ENVIRONMENTS]
+
+
+def derived(key: bytes, use: bytes) -> bytes:
+    """Return a key for one use, from which the other keys made of the same one do not follow (HKDF, RFC 5869)."""
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415  runs without questions do without it
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=use).derive(key)
 
 
 def new_run_id() -> str:
@@ -596,33 +740,6 @@ def _about_input(problem: Problem, planned: Plan) -> Problem:
     where = Where(place.file, place.line, place.column, None, f"inputs.{problem.where.field}")
     code = "unknown_input" if problem.code == "unknown_name" else problem.code
     return Problem(code, problem.message, problem.remedy, where, problem.severity)
-
-
-def _refuse_unrunnable(planned: Plan) -> None:
-    """Refuse what the language has and this journal cannot run, rather than leave it out in silence."""
-    problems = [
-        Problem("not_runnable", f"{what} is checked, but cannot be run by this version.", None, where)
-        for what, where in _unrunnable(planned)
-    ]
-    if problems:
-        raise InvalidWorkflow(problems=problems)
-
-
-def _unrunnable(planned: Plan) -> list[tuple[str, Where]]:
-    document, found = planned.workflow, []
-    for key, value in (("concurrency", document.concurrency), ("budget", document.budget)):
-        if value is not None:
-            found.append((f"`{key}`", planned.source.where((key,), key=True)))
-    if document.on_failure and document.on_failure.workflow:
-        found.append(("`on_failure.workflow`", planned.source.where(("on_failure", "workflow"), key=True)))
-    for step in planned.every_step():
-        if step.kind == "workflow":
-            found.append((f"A step of kind {step.kind}", step.where()))
-        if step.retry is not None and step.kind != "action":
-            found.append(("`retry` of a group", step.where()))
-        if step.timeout_s is not None and (step.kind != "action" or step.for_each is not None):
-            found.append(("`timeout` of a group, loop or wait", step.where()))
-    return found
 
 
 class _Teller(logging.Handler):

@@ -12,7 +12,13 @@ An action is a module `actions/<id>.py` beside a manifest `manifests/<id>.yaml`.
 - optionally `attempts(arguments)` or `attempts(arguments, known)`, a pure function from arguments to the chain of
   variants to try; `weft validate` calls it with the arguments that are known before a run, and it returns none when
   they are too few to say;
-- optionally `warm()`, called in a thread ahead of the first step to import what is slow.
+- optionally `warm()`, called in a thread ahead of the first step to import what is slow;
+- optionally, for an action that costs money or tokens, `estimate(arguments)` or `estimate(arguments, known)`, a pure
+  function from the arguments of one attempt to the most that it may use up: an `Estimate`. It is reserved before the
+  attempt, where a budget or a limit counts it;
+- optionally `usage(told, kind)`, a pure function that says what an attempt has really used up, a `Usage`: `told` is its
+  output and `kind` is None, or `told` are the details of its error and `kind` is the error's. What it does not know, or
+  an attempt that nobody heard of again, counts as it was reserved.
 """
 
 from __future__ import annotations
@@ -23,7 +29,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from weft.catalogue import Catalogue, load
+from weft.catalogue import Catalogue, Model, Provider, load
+from weft.catalogue.prices import Cost
 from weft.errors import ActionError, Problem, Where
 from weft.redaction import Secret
 from weft.types import Json, JsonObject
@@ -34,11 +41,16 @@ __all__ = [
     "Attempt",
     "Catalogue",
     "Connection",
+    "Cost",
+    "Estimate",
     "Json",
     "JsonObject",
     "Known",
+    "Model",
     "Problem",
+    "Provider",
     "Secret",
+    "Usage",
     "Variant",
     "Where",
 ]
@@ -105,6 +117,23 @@ class Known:
     settings: Callable[[str], Mapping[str, Json]] = _no_settings
     """From a provider to the fields, none of them secret, of the connection that a call to it would use; empty when
     that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The most that one attempt may use up; None: nobody knows."""
+
+    cost: Cost | None = None
+    tokens: int | None = None
+    why: str = ""  #: in a sentence, why no cost is known
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one attempt has used up; None: nobody knows."""
+
+    cost: Cost | None = None
+    tokens: int | None = None
 
 
 class Artifacts(Protocol):

@@ -71,7 +71,7 @@ def step_of(path: DocumentPath, value: Any) -> tuple[str, DocumentPath]:
             break
         if part in _BESIDE:
             names.append(str(part))
-        elif isinstance(part, int) and path[i - 1] in ("steps", "finally"):
+        elif isinstance(part, int) and path[i - 1] in ("steps", "finally", "notify"):
             step = path[: i + 1]
             name = value.get("id") if isinstance(value, dict) else None
             if not isinstance(name, str):
@@ -80,7 +80,7 @@ def step_of(path: DocumentPath, value: Any) -> tuple[str, DocumentPath]:
     return "/".join(names[: len(names) - (bool(names) and names[-1] in _BESIDE)]), step
 
 
-_BESIDE = ("finally", "on_error", "on_failure")
+_BESIDE = ("finally", "on_error", "on_failure", "notify")
 """Keys whose steps stand beside others, and have the key in their names."""
 
 
@@ -96,14 +96,38 @@ def _check(workflow: Workflow, findings: Findings) -> None:
     if workflow.on_failure is not None:
         told = workflow.on_failure
         _exactly_one(("on_failure",), {"workflow": told.workflow, "steps": told.steps}, findings)
-    if workflow.budget is not None and not workflow.budget.model_fields_set - {"currency"}:
-        findings.add(("budget",), "no_cap", "The budget caps nothing.", "Give 'cost', 'tokens', 'steps' or 'time'.")
+    _check_budget(workflow, findings)
     lists: list[tuple[DocumentPath, Sequence[Step]]] = [
         (("steps",), workflow.steps),
         (("finally",), workflow.final),
         (("on_failure", "steps"), (workflow.on_failure.steps if workflow.on_failure else None) or ()),
     ]
     _check_lists(lists, {}, findings)
+
+
+def _check_budget(workflow: Workflow, findings: Findings) -> None:
+    budget = workflow.budget
+    if budget is None:
+        return
+    of_steps = any(step.budget is not None for step in _all_steps(workflow))
+    if not budget.model_fields_set - {"currency", "unknown_price"} and not of_steps:
+        message = "The budget caps nothing."
+        findings.add(("budget",), "no_cap", message, "Give 'cost', 'tokens', 'steps', 'time' or 'day'.")
+    if budget.day is not None and not budget.day.model_fields_set:
+        findings.add(("budget", "day"), "no_cap", "'day' caps nothing.", "Give 'cost', 'tokens' or 'steps'.")
+    if budget.time is not None and seconds(budget.time) <= 0:
+        findings.add(("budget", "time"), "timeout", "'time' must be more than 0s.")
+
+
+def _all_steps(workflow: Workflow) -> Iterator[Step]:
+    """Yield every step of a document, those inside others too."""
+    todo = [*workflow.steps, *workflow.final]
+    if workflow.on_failure is not None:
+        todo += workflow.on_failure.steps or ()
+    while todo:
+        step = todo.pop()
+        yield step
+        todo += [inner for _, steps in _inner_lists((), step) for inner in steps]
 
 
 def _exactly_one(path: DocumentPath, keys: Mapping[str, Any], findings: Findings) -> None:
@@ -191,7 +215,7 @@ def _check_schedule(path: DocumentPath, schedule: Schedule, findings: Findings) 
     if schedule.cron is not None:
         _check_cron((*path, "cron"), schedule.cron, findings)
     if schedule.every is not None and seconds(schedule.every) < 1:
-        findings.add((*path, "every"), "interval", "'every' must be at least 1s.")
+        findings.add((*path, "every"), "interval", "'every' must be at least 1s.", "Write 1s or more.")
     zones = _zones()
     if schedule.timezone not in zones:
         message = f"There is no time zone {wording.shown(schedule.timezone)}."
@@ -246,14 +270,14 @@ def _zones() -> frozenset[str]:
 
 # steps
 
-_ACTION_ONLY = ("connection", "connections", "delivery")
+_ACTION_ONLY = ("connection", "connections", "delivery", "budget")
 _FITS: dict[str, tuple[str, ...]] = {
     "with": ("uses",),
     "connection": ("uses",),
     "connections": ("uses",),
     "delivery": ("uses",),
-    "retry": ("uses", "steps"),
-    "timeout": ("uses", "steps"),
+    "budget": ("uses",),
+    "retry": ("uses", "steps", "approval"),
     "for_each": ("uses", "steps", "approval"),
     "max_parallel": ("uses", "steps", "approval"),
 }
@@ -296,6 +320,8 @@ def _inner_lists(path: DocumentPath, step: Step) -> Iterator[tuple[DocumentPath,
         yield (*path, "steps"), step.steps
     if isinstance(step.on_error, ErrorSteps):
         yield (*path, "on_error", "steps"), step.on_error.steps
+    if step.approval is not None and step.approval.notify:
+        yield (*path, "approval", "notify"), step.approval.notify
 
 
 def _check_step(path: DocumentPath, step: Step, findings: Findings) -> None:
@@ -317,6 +343,8 @@ def _check_step(path: DocumentPath, step: Step, findings: Findings) -> None:
     if step.approval is not None and step.approval.default is not None and step.approval.deadline is None:
         message = "'default' is for when the deadline has passed; there is no 'deadline'."
         findings.add((*path, "approval", "default"), "needs_deadline", message, "Add 'deadline'.", key=True)
+    if step.budget is not None and not step.budget.model_fields_set:
+        findings.add((*path, "budget"), "no_cap", "The step's budget caps nothing.", "Give 'cost' or 'tokens'.")
     if step.timeout is not None and seconds(step.timeout) <= 0:
         findings.add((*path, "timeout"), "timeout", "'timeout' must be more than 0s.")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weft import wording
 from weft.errors import Problem, Where
+from weft.quick import Fits, expression, quick
 from weft.types import DocumentPath, Json, JsonObject
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ class ValueCheck:
     def _validator(self) -> Validator:
         return _validator_class()(self.schema)
 
+    @cached_property
+    def _fits(self) -> Fits:
+        return quick(self.schema)
+
     def problems(self, value: Json, path: DocumentPath = (), *, private: bool = False) -> list[Problem]:
         """Return what is wrong with `value`, which stands at `path`; messages never show it when it is `private`."""
         if foreign := next(_foreign(value, path), None):
             place, what = foreign
             label = wording.label(place) if place else "The value"
             return [_problem(place, "not_json", f"{label} holds {what}, which is not a JSON value.")]
+        if self._fits(value):
+            return []
         found: dict[str | None, Problem] = {}  # one for each place: of another type, every other rule is broken too
         for error in sorted(self._validator.iter_errors(value), key=_is_secondary):
             for problem in _translated(error, path, private):
@@ -135,8 +142,8 @@ def _validator_class() -> Callable[[JsonObject], Validator]:
             return _is_whole(value)
         return isinstance(value, int) and not isinstance(value, bool)
 
-    def pattern(_validator: Any, expression: str, value: Any, _schema: Any) -> Iterator[_Error]:
-        if isinstance(value, str) and not _expression(expression).search(value):
+    def pattern(_validator: Any, wanted: str, value: Any, _schema: Any) -> Iterator[_Error]:
+        if isinstance(value, str) and not expression(wanted).search(value):
             yield ValidationError("does not match")
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer)
@@ -145,11 +152,6 @@ def _validator_class() -> Callable[[JsonObject], Validator]:
         Draft202012Validator, {"pattern": pattern}, type_checker=checker
     )
     return extended
-
-
-@cache
-def _expression(expression: str) -> re.Pattern[str]:
-    return re.compile(expression[:-1] + r"\Z" if re.search(r"(?<!\\)(?:\\\\)*\$\Z", expression) else expression)
 
 
 def _foreign(value: Any, path: DocumentPath) -> Iterator[tuple[DocumentPath, str]]:

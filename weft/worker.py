@@ -24,6 +24,7 @@ from weft.isolation import Isolation, Say
 from weft.journal.base import CRASHES_TOGETHER, Claim, Ended, Listed, Rest, RunQuery, State
 from weft.journal.sqlite import SqliteJournal
 from weft.runtime import Runtime
+from weft.schedules.firing import Firing
 
 GRACE_S: Final = 30.0
 """After a request to stop: how long steps that are under way may go on."""
@@ -189,7 +190,7 @@ class Alone(Process):
 
 
 class Worker(Process):
-    """Goes on with all runs that are ready, wakes those that waited, and takes over from dead processes.
+    """Goes on with all runs that are ready, wakes those that waited, takes over from dead processes, starts what is due.
 
     Args:
         runtime: Not open yet; whoever made it closes it.
@@ -215,6 +216,7 @@ class Worker(Process):
         self._keeper = Keeper(self._journal, self._dispatcher, self._driver)
         self._keeper.took_over = self._took_over
         self._isolation = Isolation(runtime, self._keeper, command, self._say_of_child)
+        self._firing = Firing(runtime, say)
         self._until_idle = until_idle
         self._keep_s = keep_s
         self._tidied = asyncio.Event()  #: old runs were looked for, once
@@ -222,7 +224,8 @@ class Worker(Process):
     async def _work(self) -> None:
         await self._tell_found()
         async with self._keeper:  # it beats until the end: nobody takes over what is being put down (§2.4)
-            sides = [asyncio.create_task(each) for each in (self._watch_journal(), self._tidy(), self._look_for_idle())]
+            beside = (self._watch_journal(), self._tidy(), self._firing.run(), self._look_for_idle())
+            sides = [asyncio.create_task(each) for each in beside]
             try:
                 await self._dispatcher.run(self._driver.advance)
                 await self._isolation.idle()
@@ -356,7 +359,7 @@ class Worker(Process):
 
     async def _is_idle(self) -> bool:
         """Tell whether nothing is due, ready or running that this worker could go on with, now or when its owner is gone."""
-        if self._dispatcher.in_hand or len(self._isolation):
+        if self._dispatcher.in_hand or len(self._isolation) or not await self._firing.is_idle():
             return False
         wake_at = await self._journal.next_wake()
         if wake_at is not None and wake_at <= self._journal.now():

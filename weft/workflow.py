@@ -16,6 +16,9 @@ from pydantic_core import PydanticCustomError
 from weft import publishing
 from weft.types import Json, JsonObject, Name
 
+BESIDE = (".layout.yaml", ".test.yaml", ".answers.yaml")
+"""How the names of files end that lie beside workflows and are none."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)"
 _DURATION = rf"(?:{_PART})+"
@@ -226,6 +229,28 @@ class Approval(Model):
     """How long the answer may take."""
     default: Literal["approve", "reject"] | None = None
     """The answer when the deadline has passed; left out: the step fails."""
+    notify: list[Step] | None = Field(default=None, min_length=1)
+    """Steps that tell people of the question, once it is asked; they see it as `approval`."""
+
+
+class DayBudget(Model):
+    """Caps of all runs of a day together; a day is one of the calendar in UTC."""
+
+    cost: float | None = Field(default=None, gt=0)
+    """Money."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens read and written by models."""
+    steps: int | None = Field(default=None, ge=1)
+    """Actions begun; each turn of a loop is one, further attempts are none."""
+
+
+class StepBudget(Model):
+    """Caps of one step in one run, all its turns and attempts together."""
+
+    cost: float | None = Field(default=None, gt=0)
+    """Money, in the currency of the workflow's budget, or else in US dollars."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens read and written by models."""
 
 
 KINDS = ("uses", "steps", "wait", "approval")
@@ -269,6 +294,8 @@ class Step(Model):
     """How long it may take, all attempts together."""
     on_error: Literal["fail", "continue"] | ErrorSteps = "fail"
     """What its failure means: the run fails, goes on, or goes on after other steps."""
+    budget: StepBudget | None = None
+    """What the step may use up in a run; for actions."""
     delivery: Literal["at_least_once", "at_most_once"] | None = None
     """For actions that send: what to do when it is unknown whether the effect has happened."""
     disabled: bool = False
@@ -306,15 +333,19 @@ class Budget(Model):
     """Caps; a run that would pass one stops before the call."""
 
     cost: float | None = Field(default=None, gt=0)
-    """Money."""
+    """Money that a run may spend."""
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
-    """The currency of the cost, by its ISO 4217 code."""
+    """The currency of all costs here, by its ISO 4217 code."""
     tokens: int | None = Field(default=None, ge=1)
-    """Tokens read and written by models."""
+    """Tokens read and written by models in a run."""
     steps: int | None = Field(default=None, ge=1)
-    """Steps started."""
+    """Actions that a run may begin; each turn of a loop is one, further attempts are none."""
     time: Duration | None = None
-    """Time from the run's start."""
+    """Time from when the run begins."""
+    day: DayBudget | None = None
+    """What all runs of this workflow may use up on a day."""
+    unknown_price: Literal["block", "allow"] = "block"
+    """Whether a call may be made of which nobody knows beforehand what it may cost."""
 
 
 class Workflow(Model):
@@ -348,6 +379,7 @@ class Workflow(Model):
     """What a run may use up."""
 
 
+Approval.model_rebuild()
 Step.model_rebuild()
 ErrorSteps.model_rebuild()
 OnFailure.model_rebuild()

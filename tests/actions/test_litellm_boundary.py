@@ -165,3 +165,31 @@ async def test_a_second_request_is_stopped(model_server: ModelServer) -> None:
         boundary.exchange.reset(token)
     assert exchange.fault == "second_request"
     assert len(model_server.requests) == 1
+
+
+async def test_a_body_is_sent_as_it_is(model_server: ModelServer) -> None:
+    """No type of a chat's body has another name or a format of its own, so OpenAI's library has nothing to do to it."""
+    litellm = boundary.load()
+    types = Path(str(importlib.import_module("openai").__file__)).parent / "types"
+    files = [*(types / "chat").glob("*param*.py"), *(types / "shared_params").glob("*.py")]
+    assert len(files) > 20
+    assert not [file.name for file in files if "PropertyInfo(" in file.read_text()]
+    exchange = boundary.Exchange(max_bytes=1_000_000, host="127.0.0.1")
+    token = boundary.exchange.set(exchange)
+    content = [{"type": "text", "text": "hi"}]
+    try:
+        answer = await litellm.acompletion(
+            model="openai/gpt-4o-mini",
+            messages=[{"role": "user", "content": content}],
+            api_key="k",
+            api_base=model_server.base_url,
+            num_retries=0,
+            max_retries=0,
+        )
+    finally:
+        boundary.exchange.reset(token)
+    assert model_server.requests[0].json == {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": content}],
+    }
+    assert answer._hidden_params["response_cost"] is None  # by LiteLLM: the catalogue says what an answer costs

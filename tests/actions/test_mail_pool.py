@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import time
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from weft.embedded.outbox import Outbox
 from weft.sdk import ActionContext, ActionError, Connection, JsonObject, Secret
 from weft.testing.mail_server import FaultServer, MailServer
 
@@ -242,3 +246,23 @@ def test_a_loop_closes_its_sessions_by_itself() -> None:
     asyncio.run(run())
 
     assert pool._pools == {}
+
+
+def test_no_socket_is_left_to_the_garbage_collector(tmp_path: Path) -> None:
+    """After several sessions at once, all is closed when the loop ends, though the server has gone before them."""
+
+    async def run() -> None:
+        box = Outbox(tmp_path / "outbox")
+
+        async def mail() -> None:
+            await send(await box.connection())
+
+        await asyncio.gather(*(mail() for _ in range(4)))
+        await box.stop()
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        asyncio.run(run())
+        gc.collect()
+
+    assert [str(each.message) for each in told if each.category is ResourceWarning] == []

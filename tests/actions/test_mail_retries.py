@@ -173,13 +173,13 @@ async def test_a_lasting_fault_ends_as_it_must(
 
 
 @pytest.mark.parametrize("mode", [mode for mode, end in EXPECTED.items() if end and end[0] == DOUBT])
-async def test_where_a_second_copy_is_forbidden_a_doubt_ends_the_step(
+async def test_where_a_second_copy_is_forbidden_nothing_is_sent_again_by_itself(
     core_registry: Registry, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `delivery: at_most_once` the mail that may have arrived is not sent again."""
+    """With `delivery: at_most_once` the mail that may have arrived is not sent again unless somebody says so."""
     monkeypatch.setattr("weft.executor.LONGEST_ATTEMPT_S", 0.8 if mode == "hang-after-dot" else 10.0)
     async with FaultServer(mode) as server:
-        report = await Run(core_registry, server).go(WORKFLOW + "    delivery: at_most_once\n")
+        report = await Run(core_registry, server).go(WORKFLOW + "    delivery: at_most_once\n    timeout: 2s\n")
 
     assert report.problem is not None
     assert report.problem.code == "delivery_unknown"

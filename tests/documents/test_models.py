@@ -14,6 +14,7 @@ import yaml
 
 from weft import catalogue, manifest, source, structure, validation, workflow
 from weft.errors import InvalidDocument, InvalidManifest, InvalidWorkflow, Problem
+from weft.rehearsal import cases
 from weft.types import DocumentPath, JsonObject
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -235,11 +236,14 @@ def test_manifest() -> None:
 
 
 def test_connection_type() -> None:
-    """A connection type is read."""
+    """A connection type is read; it has the limits that all have."""
     loaded = manifest.load_connection_type(source.read(CONNECTION_TYPE, "c.yaml"))
 
-    assert loaded.environment == {"host": ["WEFT_{NAME}_HOST"]}
-    assert [field.secret for field in loaded.fields] == [False, True]
+    assert loaded.environment["host"] == ["WEFT_{NAME}_HOST"]
+    assert [field.secret for field in loaded.fields] == [False, True, False, False]
+    limits = ("concurrency", "requests_per_minute")
+    assert [field.name for field in loaded.fields[2:]] == list(limits)
+    assert [loaded.environment[name] for name in limits] == [["{NAME}_CONCURRENCY"], ["{NAME}_REQUESTS_PER_MINUTE"]]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +275,11 @@ BROKEN_WORKFLOWS: list[tuple[str, str, str, tuple[int, int], str]] = [
     ("with-on-wait", STEPS + "  - {id: a, wait: {for: 1s}, with: {b: 1}}\n", "key_without_kind", (3, 30), "'with' means nothing for a step with 'wait'"),
     ("connection-on-group", STEPS + "  - id: a\n    connection: c\n    steps: [{id: b, uses: x}]\n", "key_without_kind", (4, 5), "It is for uses."),
     ("delivery-on-wait", STEPS + "  - {id: a, wait: {for: 1s}, delivery: at_most_once}\n", "key_without_kind", (3, 30), "'delivery'"),
-    ("retry-on-approval", STEPS + "  - {id: a, approval: {message: m}, retry: {attempts: 2}}\n", "key_without_kind", (3, 37), "'retry'"),
+    ("retry-on-wait", STEPS + "  - {id: a, wait: {for: 1s}, retry: {attempts: 2}}\n", "key_without_kind", (3, 30), "'retry'"),
+    ("budget-on-group", STEPS + "  - id: a\n    budget: {tokens: 1}\n    steps: [{id: b, uses: x}]\n", "key_without_kind", (4, 5), "It is for uses."),
+    ("budget-of-child", STEPS + "  - {id: a, uses: 'workflow:b', budget: {tokens: 1}}\n", "key_without_kind", (3, 33), "child workflow"),
+    ("empty-step-budget", STEPS + "  - {id: a, uses: b, budget: {}}\n", "no_cap", (3, 30), "caps nothing"),
+    ("id-in-notify", STEPS + "  - {id: a, approval: {message: m, notify: [{id: a, uses: x}]}}\n", "duplicate_id", (3, 50), "is taken already"),
     ("connection-of-child", STEPS + "  - {id: a, uses: 'workflow:b', connection: c}\n", "key_without_kind", (3, 33), "child workflow"),
     ("both-connections", STEPS + "  - {id: a, uses: b, connection: c, connections: {d: e}}\n", "excludes", (3, 37), "exclude each other"),
     ("max-parallel-alone", STEPS + "  - {id: a, uses: b, max_parallel: 2}\n", "needs_for_each", (3, 22), "needs 'for_each'"),
@@ -541,6 +549,7 @@ PUBLISHED = {
     "manifest": manifest.json_schema,
     "connection-type": manifest.connection_type_json_schema,
     "models": catalogue.json_schema,
+    "test": cases.json_schema,
 }
 
 

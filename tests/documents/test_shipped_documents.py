@@ -13,11 +13,12 @@ from weft.manifest import Parameter, Widget
 from weft.registry import Registry
 from weft.testing import check_pack
 from weft.values import ValueCheck
+from weft.workflow import BESIDE
 
 ROOT = Path(__file__).parent.parent.parent
 MANIFESTS = sorted((ROOT / "manifests").glob("*.yaml"))
 CONNECTION_TYPES = sorted((ROOT / "manifests" / "connections").glob("*.yaml"))
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.yaml"))
+WORKFLOWS = sorted(path for path in (ROOT / "workflows").glob("*.yaml") if not path.name.endswith(BESIDE))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -27,6 +28,7 @@ from weft.cli.state import State
 from weft.connections import read_environments
 from weft.redaction import Redactor
 from weft.registry import Registry
+from weft.rehearsal.testing import run_file
 from weft.runtime import Runtime
 from weft.survey import survey
 from weft.workflow import Step
@@ -182,6 +184,8 @@ def check_yaml(text: str, registry: Registry) -> None:
     elif value.keys() == {"models"}:
         Path("models.yaml").write_text(text)
         assert catalogue_of(Path.cwd()).model("hosted_vllm", "our-qwen").max_input_tokens == 32_000
+    elif value.keys() == {"cases"}:
+        check_cases(text)
     elif "fields" in value:
         manifest.load_connection_type(document)
     elif {"connection", "with"} & value.keys():
@@ -195,6 +199,16 @@ def check_yaml(text: str, registry: Registry) -> None:
         read_environments(document)
     else:
         check_connections(text, value)
+
+
+def check_cases(text: str) -> None:
+    """Run the cases of a page; they are those of the example that the page speaks of."""
+    Path("sort-feedback.yaml").write_text((ROOT / "workflows" / "sort-feedback.yaml").read_text())
+    file = Path("sort-feedback.test.yaml")
+    file.write_text(text)
+    result = asyncio.run(run_file(Runtime.open(home=Path("home")), file, lambda name: True))
+    assert result.problems == ()
+    assert [(case.name, case.misses) for case in result.cases if case.state != "passed"] == []
 
 
 def check_connections(text: str, value: dict[str, Any]) -> None:

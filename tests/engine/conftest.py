@@ -11,17 +11,22 @@ from typing import Any
 import pytest
 
 from weft import packs, plan, source, structure
-from weft.connections import Connections, Environment
+from weft.catalogue import load
+from weft.connections import Connections, Environment, NamedEnvironment
+from weft.engine.approving import Signer
 from weft.engine.driver import Driver
 from weft.engine.events import Event, Observer
 from weft.engine.interpreter import RunFacts
+from weft.engine.metering import Budgets
 from weft.engine.reactor import Reactor, Surroundings
 from weft.engine.report import RunReport, report_of
+from weft.errors import NotFound
 from weft.executor import Executor
 from weft.journal.base import Journal, Listed, Record, Rest, RunRow
 from weft.journal.memory import MemoryJournal
 from weft.outcome import encode
-from weft.plan import Plan
+from weft.pinned import pin, unpin
+from weft.plan import Document, Documents, Plan
 from weft.redaction import Redactor
 from weft.registry import Registry
 
@@ -43,6 +48,10 @@ class Lab:
     runs: int = 0
     around: Journal | None = None  #: in the journal's stead, for the reactor
     observe: Observer = lambda event: None
+    documents: dict[str, str] = field(default_factory=dict)  #: of child workflows, by name
+    on_failure: str | None = None
+    budgets: Budgets | None = None
+    in_memory_s: float = 2.0
 
     def __post_init__(self) -> None:
         self.journal = self.new_journal()
@@ -58,7 +67,25 @@ class Lab:
 
     def plan(self, text: str) -> Plan:
         document = source.read(textwrap.dedent(text), "lab.yaml")
-        return plan.compile(structure.load(document), document, self.registry)
+        documents = Documents(self._find, self.on_failure)
+        return plan.compile(structure.load(document), document, self.registry, documents=documents)
+
+    def _find(self, name: str, parent: source.Source) -> Document:
+        if name not in self.documents:
+            raise NotFound(f"There is no workflow {name!r}.", code="unknown_workflow")
+        document = source.read(textwrap.dedent(self.documents[name]), f"{name}.yaml")
+        return Document(structure.load(document), document)
+
+    def _unpinned(self, text: str) -> Plan:
+        """The plan of a document that the journal keeps; that of a run that was asked for is known."""
+        return unpin(text, self.registry, self.connections, load()) if text.startswith("{") else self.planned
+
+    def _around(self) -> Surroundings:
+        signer = Signer(lambda: [b"key"], protect=self.redactor.add)
+        journal = self.around or self.journal
+        return Surroundings(
+            journal, self.executor, self.budgets, lambda it: pin(it, NamedEnvironment()), signer, self.in_memory_s
+        )
 
     async def run(self, text: str | Plan, inputs: Mapping[str, Any] | None = None, run_id: str = "") -> RunReport:
         """Run a document to its end."""
@@ -111,14 +138,12 @@ class Lab:
     def turn_to(self, planned: Plan) -> None:
         """Go on with another plan, as after an update."""
         assert self.driver is not None
-        around = Surroundings(self.around or self.journal, self.executor)
-        self.planned, self.driver = planned, Driver(around, lambda text: planned)
+        self.planned, self.driver = planned, Driver(self._around(), self._unpinned)
 
     async def _driver(self, planned: Plan) -> Driver:
         await self.journal.open()
         self.planned = planned
-        around = Surroundings(self.around or self.journal, self.executor)
-        self.driver = Driver(around, lambda text: planned)
+        self.driver = Driver(self._around(), self._unpinned)
         self.document = await self.journal.keep_document(encode(planned.source.text))
         return self.driver
 

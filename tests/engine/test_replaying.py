@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import pytest
 from conftest import Lab
 
 from weft.cli import usage
+from weft.engine.interpreter import Perform, Walk
 from weft.engine.reactor import facts_of
 from weft.engine.replaying import Inheritance, inherit
 from weft.engine.report import RunReport, report_of
@@ -204,9 +206,9 @@ PAIR = """
     """
 
 
-async def half_done(repeats: Repeats, text: str) -> None:
+async def half_done(repeats: Repeats, text: str, inputs: Mapping[str, Any] | None = None) -> None:
     """Let the run look as a crash leaves it that is parked then: its send was begun, and nobody knows more."""
-    await repeats.run(text)
+    await repeats.run(text, inputs)
     records = tuple(record for record in repeats.source.records if (record.path, record.kind) != ("/send", "succeeded"))
     status = replace(repeats.source.status, state="parked", result=None)
     repeats.source = Kept(repeats.source.row, status, records)
@@ -226,16 +228,69 @@ async def test_what_was_begun_counts_as_an_attempt_with_its_effect_unknown(repea
     assert [repeated for _, _, repeated in repeats.lab.module("deliver").DELIVERED] == [True]
 
 
-async def test_what_may_be_sent_once_only_is_not_sent_again_by_the_way(repeats: Repeats) -> None:
-    """A22: a send that is in doubt and may happen at most once stops a replay from elsewhere; begun there, it is sent."""
+async def test_a_repeat_of_what_was_in_doubt_has_the_key_of_the_run_before(repeats: Repeats) -> None:
+    """A22: begun at a step in doubt, or after it, a new run sends the same again under the old key, marked as a repeat."""
     await half_done(repeats, PAIR.replace("DELIVERY", "delivery: at_most_once,"))
+    key = under_way(repeats.source, repeats.plan)[0].call.idempotency_key
 
-    with pytest.raises(InvalidInputs) as refused:
-        repeats.inherited("last")
+    report = await repeats.replay("send")
 
-    assert refused.value.problem.code == "not_reached"
-    assert refused.value.problem.remedy == "Begin there, too: --from send"
+    assert report.state == "succeeded"
+    assert [(sent, repeated) for _, sent, repeated in repeats.lab.module("deliver").DELIVERED] == [(key, True)]
+    assert [attempt.repeated for attempt in report.steps[0].attempts] == [True]
+
+
+async def test_what_is_sent_anew_with_other_arguments_repeats_nothing(repeats: Repeats) -> None:
+    """A22: a send that differs from the one in doubt is another one, with a key of its own and no mark."""
+    text = DIAMOND.replace("{id: b,", "{id: send, delivery: at_most_once,").replace("[b, c]", "[send, c]")
+    await half_done(repeats, text.replace("steps.b", "steps.send"), {"x": "one", "y": "you"})
+    report = await repeats.replay("send", x="two")
+
+    assert report.state == "succeeded"
+    sent = repeats.lab.module("deliver").DELIVERED
+    assert [(to, repeated) for to, _, repeated in sent if to == "two"] == [("two", False)]
+
+
+async def test_a_repeat_of_a_repeat_keeps_the_first_key(repeats: Repeats) -> None:
+    """A22: whoever repeats a run that has repeated a doubt, and is in doubt again, uses the key of the first one."""
+    await half_done(repeats, PAIR.replace("DELIVERY", "delivery: at_most_once,"))
+    first = under_way(repeats.source, repeats.plan)[0].call.idempotency_key
+    await repeats.replay("send")
+    again = await repeats.lab.journal.load("again")
+    records = tuple(record for record in again.records if (record.path, record.kind) != ("/send", "succeeded"))
+
+    repeated = inherit(repeats.plan, facts_of(again), Kept(again.row, again.status, records), ["send"])
+
+    assert [json.loads(each.payload)["key"] for each in repeated.records if each.kind == "choice"] == [first]
+
+
+async def test_what_may_be_sent_once_only_is_not_sent_again_by_the_way(repeats: Repeats) -> None:
+    """A22: a send that is in doubt and may happen at most once asks in a replay from elsewhere; begun there, it is sent."""
+    await half_done(repeats, PAIR.replace("DELIVERY", "delivery: at_most_once,"))
+    key = under_way(repeats.source, repeats.plan)[0].call.idempotency_key
     assert [each.again for each in repeats.inherited("last", "send").sends] == [("/send",)]
+
+    running = asyncio.create_task(repeats.replay("last"))
+    while not any(each.kind == "waits" for each in await records_of(repeats)):
+        await asyncio.sleep(0.02)
+    assert repeats.lab.module("deliver").DELIVERED == []
+    await repeats.lab.journal.signal("again", "/send", encode({"answer": "approve", "by": "ann"}))
+    report = await running
+
+    assert (report.state, [each.inherited for each in report.steps[0].attempts]) == ("succeeded", [True, False])
+    assert [(sent, repeated) for _, sent, repeated in repeats.lab.module("deliver").DELIVERED] == [(key, True)]
+
+
+async def records_of(repeats: Repeats) -> Sequence[Record]:
+    try:
+        return (await repeats.lab.journal.load("again")).records
+    except NotFound:
+        return ()
+
+
+def under_way(source: Kept, plan: Plan) -> list[Perform]:
+    """What a run has begun, and nobody knows how it ended."""
+    return [each for each in Walk(plan, facts_of(source), source.records).advance() if isinstance(each, Perform)]
 
 
 async def test_a_cancelled_run_is_taken_up_again(repeats: Repeats) -> None:

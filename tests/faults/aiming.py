@@ -7,9 +7,11 @@ calls the command line as anybody does.
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 import signal
 import sqlite3
+import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, Final
 
 from procrastinate.manager import JobManager
 
+from weft import executor
 from weft.dispatch import keeper, procrastinate
 from weft.journal import postgres, writer
 from weft.journal.base import Claim, Record, Then
@@ -32,13 +35,26 @@ HOLD: Final = "FAULTS_HOLD"
 DEAD_S: Final = "FAULTS_DEAD_S"
 """Seconds after which a process without a beat is dead, on PostgreSQL; left out, what Weft ships."""
 
+ATTEMPT_S: Final = "FAULTS_ATTEMPT_S"
+"""Seconds that one attempt may take; left out, what Weft ships."""
+
+SPACE: Final = "FAULTS_SPACE"
+"""The directory to be in: the one that holds `workflows/`."""
+CLOCK: Final = "FAULTS_CLOCK"
+"""A file with one number: by how many seconds the clock of this machine differs."""
+
 PER_BEAT: Final = 5
 """Beats in that time, as in what Weft ships."""
 
 
+def real_time() -> float:
+    """Return what the clock of the machine shows, whatever `time.time` has become."""
+    return time.clock_gettime(time.CLOCK_REALTIME)
+
+
 def note(what: str, run_id: str, path: str = "-", n: int = 0, more: object = 0) -> None:
     """Append a line to the effects log: `time pid what run path n more`."""
-    words = (time.time(), os.getpid(), what, run_id, path or "-", n, more)
+    words = (real_time(), os.getpid(), what, run_id, path or "-", n, more)
     handle = os.open(os.environ[EFFECTS], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(handle, (" ".join(map(str, words)) + "\n").encode())
@@ -48,6 +64,10 @@ def note(what: str, run_id: str, path: str = "-", n: int = 0, more: object = 0) 
 
 def prepare() -> None:
     """Patch this process as its variables say."""
+    if space := os.environ.get(SPACE):
+        os.chdir(space)
+    if clock := os.environ.get(CLOCK):
+        _mistime(Path(clock))
     while HOLD in os.environ and "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
         time.sleep(0.01)
     if EFFECTS in os.environ:
@@ -58,6 +78,8 @@ def prepare() -> None:
         _aim(_Shot(point, int(number)))
     if dead_s := os.environ.get(DEAD_S):
         _shorten(float(dead_s))
+    if attempt_s := os.environ.get(ATTEMPT_S):
+        executor.LONGEST_ATTEMPT_S = float(attempt_s)
 
 
 # ---- what was acknowledged
@@ -68,9 +90,9 @@ def _note_answers(kind: type[Any]) -> None:
 
     @functools.wraps(write)
     async def noted_write(
-        self: Any, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None
+        self: Any, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None, **more: Any
     ) -> None:
-        await write(self, claim, news, records, then)
+        await write(self, claim, news, records, then, **more)
         for record in records:
             note("kept", claim.run_id, record.path, record.n, record.kind)
         if then is not None:
@@ -160,6 +182,18 @@ def _shorten(dead_s: float) -> None:
     _given(postgres.PostgresJournal, dead_s=dead_s)
     _given(keeper.Keeper, beat_s=dead_s / PER_BEAT, takeover_s=dead_s / 10, sweep_s=6 * dead_s)
     _given(procrastinate.ProcrastinateDispatcher, beat_s=dead_s / PER_BEAT, stalled_s=dead_s)
+
+
+def _mistime(file: Path) -> None:
+    """Let this process read a clock that somebody else sets."""
+    with file.open("rb") as opened:
+        shared = mmap.mmap(opened.fileno(), 8, access=mmap.ACCESS_READ)
+
+    def clock() -> float:
+        return real_time() + float(struct.unpack("d", shared[:8])[0])
+
+    time.time = clock
+    _given(SqliteJournal, clock=clock)
 
 
 def _given(kind: type[Any], **defaults: Any) -> None:

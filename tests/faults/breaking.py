@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 from weft import executor
 from weft.engine import reactor
-from weft.journal import postgres, sqlite_file, writer
+from weft.journal import postgres, sqlite, sqlite_file, writer
 from weft.journal.base import Claim
+from weft.schedules import times
 
 BREAK: Final = "FAULTS_BREAK"
 
@@ -92,8 +93,41 @@ def no_owner() -> None:
     postgres.PostgresJournal.confirm = agreed  # type: ignore[method-assign]
 
 
+def lost_instants() -> None:
+    """Overlook every seventh second."""
+    after = times.Times.after
+
+    def some(self: Any, at: float) -> Iterator[times.Instant]:
+        return (each for each in after(self, at) if round(each.at / (60 if round(each.at) % 60 == 0 else 1)) % 7)
+
+    times.Times.after = some  # type: ignore[method-assign]
+
+
+def doubled_starts() -> None:
+    """Start each instant's run twice, under another id."""
+    for kind in (sqlite.SqliteJournal, postgres.PostgresJournal):
+        _double(kind)
+
+
+def _double(kind: type[Any]) -> None:
+    schedule = kind.schedule
+
+    async def twice(self: Any, id_: str, think: Any, keys: Any = ()) -> Any:
+        def rethink(view: Any) -> Any:
+            move = think(view)
+            if move is None:
+                return None
+            return replace(move, runs=[*move.runs, *(replace(run, id=run.id[::-1]) for run in move.runs)])
+
+        return await schedule(self, id_, rethink, keys)
+
+    kind.schedule = twice
+
+
 WAYS: Final[dict[str, Callable[[], None]]] = {
+    "doubled-starts": doubled_starts,
     "early-answer": early_answer,
+    "lost-instants": lost_instants,
     "no-begun": no_begun,
     "no-flush": no_flush,
     "no-marks": no_marks,

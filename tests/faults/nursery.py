@@ -11,6 +11,7 @@ ordinary way, to measure how long that takes.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -112,11 +113,21 @@ class Stranger(Child):
 
 
 class Nursery:
-    """The process that others are forked from, and those others."""
+    """The process that others are forked from, and those others.
+
+    Args:
+        ready: What that process does before the first is born: `module:function`.
+    """
+
+    def __init__(self, *ready: str) -> None:
+        self._ready = ready
 
     def __enter__(self) -> Nursery:
         self._mother = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=plain_environment()
+            [sys.executable, __file__, *self._ready],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=plain_environment(),
         )
         self._children: dict[int, Child] = {}
         self._lock = threading.Lock()
@@ -194,6 +205,11 @@ def main() -> None:
 
     registry = packs.discover([launcher.PACK])
     runtime.discover = lambda extra=(): registry  # type: ignore[attr-defined]  # all have the same packs
+    for name in ("aiosmtpd.smtp", "uvloop", "weft.cli.worker"):  # each worker would import them by itself
+        importlib.import_module(name)
+    for call in sys.argv[1:]:
+        module, _, name = call.partition(":")
+        getattr(importlib.import_module(module), name)()
     wakes, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from faults import drains, outages, powercut, storage
+from faults import clocks, drains, mails, outages, powercut, schedulers, storage, volumes
 from faults.breaking import BREAK
 from faults.kills import POINTS, AnyPlace, Round, Storm, every_write
 from faults.ledger import Ledger
@@ -202,6 +202,52 @@ def commit_cuts(bench: Bench) -> Ledger:
     return outages.cut_in_commit(bench.postgres("cuts"), bench.server, cuts=cuts, runs=4 * cuts)
 
 
+# ---- row 9
+def mails_killed(bench: Bench) -> Ledger:
+    """A kill at every point of the shipped example, with both policies (quick: six points, and no model is asked)."""
+    with ExitStack() as stack:
+        servers = stack.enter_context(mails.Servers(whole=not bench.quick))
+        if bench.quick:
+            return mails.killed_in_doubt(bench.sqlite, servers, at_once=6)
+        warm = replace(bench, nursery=stack.enter_context(Nursery(mails.READY)))
+        total = mails.killed(warm.sqlite, servers, at_once=6)
+        total.add(mails.killed(lambda name: warm.postgres(f"database-{name}"), servers, at_once=6))
+        return total
+
+
+def mails_cut(bench: Bench) -> Ledger:
+    """A mail server that stores a mail and goes before it says so, or never says so, with both policies."""
+    with mails.Servers(whole=False) as servers:
+        return mails.cut(bench.sqlite, servers, at_once=5)
+
+
+# ---- row 14
+def clock_turns(bench: Bench) -> Ledger:
+    """The clock jumps by two hours, is put right, and changes with the season; workers sleep and die (quick: one night)."""
+    troubles = ("forward", "backward", "slew", "suspend", "absent")
+    days = clocks.Days((clocks.SPRING, clocks.AUTUMN), quiet_h=3.0, troubles=troubles * 2)
+    if bench.quick:
+        days = clocks.Days((clocks.SPRING,), quiet_h=0.7, troubles=("forward", "backward", "absent"))
+    return clocks.turned(bench.sqlite("clock"), days, bench.seed)
+
+
+# ---- row 15
+def schedulers_sqlite(bench: Bench) -> Ledger:
+    """4 schedulers, of which 10 die, and 1,000 instants of 25 schedules in a file (quick: 2, 1 dies, 40 instants)."""
+    rush = schedulers.Rush(schedules=25, seconds=45, kills=10)
+    if bench.quick:
+        rush = schedulers.Rush(schedules=8, seconds=6, schedulers=2, kills=1)
+    return schedulers.rushed(bench.sqlite("rush"), rush, bench.seed)
+
+
+def schedulers_postgres(bench: Bench) -> Ledger:
+    """The same in a database, where the clocks of two machines are two hours wrong (quick: of one)."""
+    rush = schedulers.Rush(schedules=25, seconds=45, kills=10, skews=(7200.0, -7200.0))
+    if bench.quick:
+        rush = schedulers.Rush(schedules=8, seconds=6, schedulers=2, skews=(7200.0,))
+    return schedulers.rushed(bench.postgres("rush"), rush, bench.seed)
+
+
 # ---- row 18
 def drains_sqlite(bench: Bench) -> Ledger:
     """SIGTERM at random moments, 200 times (quick: 8)."""
@@ -229,6 +275,34 @@ def stopped_sqlite(bench: Bench) -> Ledger:
     return outages.stopped_on_file(bench.sqlite("stopped"), 3.0 if bench.quick else 30.0)
 
 
+# ---- row 21
+def loops(bench: Bench) -> Ledger:
+    """A loop of 10,000 items whose workers die 20 times, in a file and in a database (quick: 600 items, once)."""
+    if bench.quick:
+        return volumes.loop(bench.sqlite("loop"), bench.seed, items=600, kills=1, most_mb=60)
+    total = Ledger()
+    for place in (bench.sqlite("loop"), bench.postgres("database-loop")):
+        total.add(volumes.loop(place, bench.seed, items=10_000, kills=20, most_mb=150))
+    return total
+
+
+def long_outputs(bench: Bench) -> Ledger:
+    """Outputs of 10 MB, of which three fit into a run, eight do not, and one is too long; workers die (quick: 2 MB, three)."""
+    size = 2_000_000 if bench.quick else 9_900_000
+    total = volumes.outputs(bench.sqlite("fit"), bench.seed, count=3, size=size, kills=1, most_mb=150)
+    if not bench.quick:
+        many, long = bench.sqlite("many"), bench.sqlite("long")
+        total.add(
+            volumes.outputs(many, bench.seed, count=8, size=size, kills=2, most_mb=300, fails_for="run_too_large")
+        )
+        total.add(
+            volumes.outputs(
+                long, bench.seed, count=1, size=10_000_000, kills=0, most_mb=150, fails_for="output_too_large"
+            )
+        )
+    return total
+
+
 Trial = Callable[[Bench], Ledger]
 TRIALS: dict[str, Trial] = {
     "writes-sqlite": writes_sqlite,
@@ -242,11 +316,18 @@ TRIALS: dict[str, Trial] = {
     "locked": locked,
     "server-stops": server_stops,
     "commit-cuts": commit_cuts,
+    "mails-killed": mails_killed,
+    "mails-cut": mails_cut,
+    "clock-turns": clock_turns,
+    "schedulers-sqlite": schedulers_sqlite,
+    "schedulers-postgres": schedulers_postgres,
     "drains-sqlite": drains_sqlite,
     "drains-postgres": drains_postgres,
     "partition": partition,
     "zombie": zombie,
     "stopped-sqlite": stopped_sqlite,
+    "loops": loops,
+    "long-outputs": long_outputs,
 }
 NEED_RIGHTS = frozenset({"power-cuts", "disk-small", "disk-calls"})
 """What not every machine allows: root, loop devices, strace."""

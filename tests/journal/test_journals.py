@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from weft.journal.base import (
     Ended,
     Journal,
     Kept,
+    Meter,
+    Parent,
     Purged,
     Record,
     Rest,
@@ -59,7 +62,8 @@ async def standing(journal: Journal, run_id: str = "r1") -> Status:
 # ---- keeping
 async def test_what_was_accepted_and_written_is_loaded_byte_for_byte(bench: Bench) -> None:
     """A5: row, payloads, result come back as the text that was given, records in the order of their acceptance."""
-    run = bench.row(inputs=AWKWARD, trigger=AWKWARD, scheduled_at=10.25, origin="r0", started_at=1_763_912_345.678901)
+    facts = {"scheduled_at": 10.25, "origin": "r0", "schedule": "w/nightly", "parent": Parent("p", "/call", 2)}
+    run = bench.row(inputs=AWKWARD, trigger=AWKWARD, started_at=1_763_912_345.678901, **facts)
     records = [begun("/z"), Record("/a", 1, "succeeded", AWKWARD), begun("/a[10]"), begun("/a[9]", 2)]
     claim = await bench.journal.accept(run, records[0])
     await bench.journal.write(claim, 0, records[1:2])
@@ -342,6 +346,19 @@ async def test_a_signal_answers_the_open_wait(bench: Bench) -> None:
     assert (await journal.load("r1")).records[-1] == Record("/ask", 2, "signal", "2")
 
 
+async def test_each_of_two_waits_has_its_own_answer(bench: Bench) -> None:
+    """A10: two steps that wait are answered at the same time; one answer wakes the run, and none is lost."""
+    journal, other = bench.journal, await bench.another()
+    for number in range(20):
+        run_id = f"r{number:02}"
+        await journal.write(await bench.accept(run_id), 0, [waits("/a"), waits("/b")], Rest("waiting", wake_at=2e9))
+        await asyncio.gather(journal.signal(run_id, "/a", '"a"'), other.signal(run_id, "/b", '"b"'))
+
+        kept = await journal.load(run_id)
+        assert {each.path: each.payload for each in kept.records if each.kind == "signal"} == {"/a": '"a"', "/b": '"b"'}
+        assert (kept.status.state, kept.status.news) == ("ready", 2)
+
+
 async def test_a_signal_that_nobody_waits_for_is_refused(bench: Bench) -> None:
     """A10: not reached, answered already, its time over: each is told, and nothing is kept."""
     journal = bench.journal
@@ -417,10 +434,10 @@ async def test_no_signal_is_slept_through(bench: Bench) -> None:
 
 
 async def test_answer_and_deadline_race(bench: Bench) -> None:
-    """A10: a run that is woken and answered at the same time is ready once, and has its answer."""
+    """A10: in 200 races, a run that is woken and answered at the same time is ready once, and has its answer."""
     journal, other = bench.journal, await bench.another()
-    for number in range(50):
-        run_id = f"r{number:02}"
+    for number in range(200):
+        run_id = f"r{number:03}"
         await journal.write(await bench.accept(run_id), 0, [waits()], Rest("waiting", wake_at=journal.now() - 1))
         woken, told = await asyncio.gather(journal.wake(10), other.signal(run_id, "/ask", "1"))
         assert woken in ([], [run_id])
@@ -827,6 +844,24 @@ async def test_runs_in_doubt_stay(bench: Bench) -> None:
     assert (again.runs, again.kept) == (0, {"doubt": 2})
 
 
+async def test_what_was_used_up_outlives_its_run(bench: Bench) -> None:
+    """A27: a window counts what a removed run has used for as long as it is open, the sum of all time for ever."""
+    journal, claim = bench.journal, await bench.accept("old")
+    meters = [Meter("long", 2, 2, window_s=3600.0), Meter("short", 2, 2, window_s=0.1), Meter("all", 2, 2)]
+    assert await journal.hold(claim, 0, begun(), meters) is None
+    await journal.write(claim, 0, (), DONE)
+    await bench.sleep(0.2)
+    await bench.accept("keeps-the-document")
+    assert (await journal.purge(journal.now())).runs == 1
+    claim = await bench.accept("new")
+
+    asked = [(begun(f"/{meter.key}"), [replace(meter, amount=1)]) for meter in meters]
+    found = [await journal.hold(claim, 0, record, some) for record, some in asked]
+    assert [full and (full.key, full.used) for full in found] == [("long", 2), None, ("all", 2)]
+    assert await journal.used(["all", "long"]) == {"all": 2, "long": 2}
+    assert await journal.used(["short"], since=0.0) == {"short": 1}
+
+
 async def test_removal_goes_in_steps(bench: Bench) -> None:
     """No more runs than asked for are removed at a time, the oldest first, until nothing is left to remove."""
     journal = bench.journal
@@ -878,7 +913,8 @@ async def test_time_is_told(bench: Bench) -> None:
 
 
 def test_a_run_row_is_what_the_suite_thinks_it_is() -> None:
-    """A new field of the row has to be given to the round trip above."""
+    """A new field of the row has to be given to the round trip above; a gate is in that of the gates."""
     assert RunRow.__slots__ == (
-        ("id", "workflow", "document", "inputs", "trigger", "started_at", "scheduled_at", "origin")
+        *("id", "workflow", "document", "inputs", "trigger", "started_at", "scheduled_at", "origin"),
+        *("schedule", "parent", "gate"),
     )

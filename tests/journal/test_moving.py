@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import signal
@@ -22,11 +23,31 @@ from servers.postgres import Postgres
 
 from weft.errors import JournalRefused, JournalUnavailable, NotFound
 from weft.journal import carrying
-from weft.journal.base import LARGEST_INLINE, Claim, Ended, Kept, Record, Rest, RunQuery, RunRow
+from weft.journal.base import (
+    LARGEST_INLINE,
+    Claim,
+    Ended,
+    Full,
+    Gate,
+    Kept,
+    Meter,
+    Occurrence,
+    OccurrenceQuery,
+    Parent,
+    Record,
+    Rest,
+    RunQuery,
+    RunRow,
+    Schedule,
+    ScheduleMove,
+)
 from weft.journal.carrying import Moved, move
 from weft.journal.moving import note_of, refuse_left_behind, refuse_moved
 from weft.journal.postgres import PostgresJournal
+from weft.journal.restoring import hold
 from weft.journal.sqlite import SqliteJournal
+from weft.journal.sqlite_file import open_file
+from weft.journal.sqlite_schema import MIGRATIONS
 
 ODD = '{"b": 1.0E5, "a": 10000000000000000000001, "a": "\\u0000 \\ud800"}'
 """JSON that `jsonb`, or a parser that writes it again, would change."""
@@ -167,6 +188,89 @@ async def test_what_was_moved_goes_on(file: Path, address: str) -> None:
         ]
         assert sorted(await journal.ready(10)) == ["asks", "large", "ready0", "ready1", "ready2"]
         assert await journal.next_wake() == 4_000_000_000.25
+
+
+async def _tied(journal: Any, prefix: str = "") -> None:
+    """Keep runs that wait for each other, schedules and what became of them, and amounts in use."""
+    document = await journal.keep_document("of the runs")
+    of_schedule = await journal.keep_document("of a schedule alone")
+
+    def row(name: str, **facts: Any) -> RunRow:
+        return RunRow(prefix + name, "w", document, "{}", "null", 1.0, **facts)
+
+    for name in ("z", "y", "x"):
+        await journal.submit(row(name, gate=Gate("k", 1, "queue"), schedule="s"))
+    claim = await journal.accept(row("parent"))
+    child = row("child", parent=Parent(prefix + "parent", "/call", 2))
+    calls = [Record("/call", 2, "waits", '{"at":0.0,"deadline":null,"child":"child"}')]
+    await journal.write(claim, 0, calls, Rest("waiting"), children=[child])
+    claim = await journal.accept(row("spends"))
+    meters = [Meter("all", 3, 9), Meter("window", 2, 9, window_s=1e9), Meter("live", 1, 1, live=True)]
+    assert await journal.hold(claim, 0, begun("/a"), meters) is None
+
+    def think(view: Any) -> ScheduleMove:
+        before = view.schedule.watermark if view.schedule else 0.0
+        schedule = Schedule("s", "w", "here", ODD, of_schedule, before + 5.0, 11.0, 12.5, paused=True)
+        return ScheduleMove(schedule, [Occurrence("s", f"{prefix}k", 1.5, "missed", 2.5, ODD, None, 3)])
+
+    await journal.schedule("s", think)
+
+
+async def test_what_waits_for_each_other_arrives_so(file: Path, address: str) -> None:
+    """A24: gates let the next one in, ends reach their parents, schedules know how far they have come, sums go on."""
+    async with _Opened(SqliteJournal(file)) as journal:
+        await _tied(journal)
+        before = await journal.schedules(), await journal.occurrences(OccurrenceQuery())
+        runs = {each.row.id: each.row for each in await journal.runs(RunQuery(limit=100))}
+    rehearsed = await move(file, address, None, dry_run=True)
+    moved = await move(file, address, None)
+
+    assert {name: moved.counts[name] for name in ("schedules", "occurrences", "meters", "holds")} == (
+        {"schedules": 1, "occurrences": 1, "meters": 2, "holds": 2}
+    )
+    assert rehearsed.counts == moved.counts
+    async with _Opened(PostgresJournal(address)) as journal:
+        assert (await journal.schedules(), await journal.occurrences(OccurrenceQuery())) == before
+        assert {each.row.id: each.row for each in await journal.runs(RunQuery(limit=100))} == runs
+        assert [run.row.id for run in await journal.runs(RunQuery(schedule="s")) if run.status.queued] == ["y", "x"]
+        for name in ("z", "y"):
+            await journal.write(await journal.claim(name), 0, (), Ended("succeeded", "{}"))
+        assert not (await journal.status("x")).status.queued
+        await journal.write(await journal.claim("child"), 0, (), Ended("succeeded", ODD))
+        assert (await journal.load("parent")).records[-1].kind == "signal"
+        claim = await journal.claim("spends")
+        assert await journal.hold(claim, 0, begun("/b"), [Meter("all", 7, 9)]) == Full("all", 3, 9)
+        full = await journal.hold(claim, 0, begun("/b"), [Meter("window", 8, 9, window_s=1e9)])
+        assert full is not None
+        assert full.used == 2
+        assert await journal.used(["live"]) == {"live": 0}
+        (schedule,) = before[0]
+        assert await journal.document(schedule.document) == "of a schedule alone"
+
+
+async def test_schedules_and_sums_of_two_homes_are_one(file: Path, address: str, tmp_path: Path) -> None:
+    """A24: what one home has decided stays decided for the other; sums add up; the schedule there stays as it is."""
+    async with _Opened(PostgresJournal(address)) as journal:
+        await _tied(journal, "there")
+    async with _Opened(SqliteJournal(file)) as journal:
+        await _tied(journal, "here")
+        await _later(journal)
+    await move(file, address, None, unfinished_only=True)
+
+    async with _Opened(PostgresJournal(address)) as journal:
+        (schedule,) = await journal.schedules()
+        assert (schedule.watermark, schedule.workflow) == (77.0, "w")
+        assert sorted(each.key for each in await journal.occurrences(OccurrenceQuery())) == ["herek", "therek"]
+        assert await journal.used(["all", "window"]) == {"all": 6, "window": 4}
+
+
+async def _later(journal: Any) -> None:
+    """Let the schedule be further, and of another workflow."""
+
+    def think(view: Any) -> ScheduleMove:
+        return ScheduleMove(replace(view.schedule, watermark=77.0, workflow="other"))
+
+    await journal.schedule("s", think)
 
 
 async def test_the_file_is_kept_under_another_name(file: Path, address: str) -> None:
@@ -423,3 +527,54 @@ def test_a_start_is_refused_that_would_leave_runs_behind(file: Path) -> None:
     with pytest.raises(JournalUnavailable, match="7 runs that have not ended") as caught:
         refuse_left_behind(file)
     assert caught.value.problem.code == "journal_left_behind"
+
+
+async def test_a_start_is_refused_that_would_leave_schedules_behind(file: Path) -> None:
+    """A24: an armed schedule in the file would begin anew in the database; a retired one fires nowhere."""
+    async with _Opened(SqliteJournal(file)) as journal:
+        document = await journal.keep_document("text")
+        schedule = Schedule("s", "w", "here", "{}", document, 0.0, paused=True)
+        await journal.schedule("s", lambda view: ScheduleMove(schedule))
+        with pytest.raises(JournalUnavailable, match="1 armed schedule;") as caught:
+            refuse_left_behind(file)
+        assert caught.value.problem.code == "journal_left_behind"
+        await journal.schedule("s", lambda view: ScheduleMove(replace(schedule, retired=True)))
+
+    refuse_left_behind(file)
+
+
+async def test_a_file_of_the_first_version_is_looked_at_and_moved(file: Path, address: str) -> None:
+    """A24: a file that an older Weft has left refuses the start, is rehearsed as it is, and moves as any other."""
+    file.parent.mkdir()
+    connection = open_file(file, MIGRATIONS[:1])
+    connection.execute("INSERT INTO documents VALUES (?, 'text')", (hashlib.sha256(b"text").hexdigest(),))
+    connection.execute("INSERT INTO runs SELECT 1, hash, '{}', 'null', NULL, NULL FROM documents")
+    connection.execute(
+        "INSERT INTO statuses(run, id, workflow, started_at, state, epoch, token, owner, changed_at, size, claimed_size)"
+        " VALUES (1, 'old', 'w', 12.5, 'ready', 1, '', '', 12.5, 0, 0)"
+    )
+    connection.close()
+    with pytest.raises(JournalUnavailable, match="1 run that has not ended"):
+        refuse_left_behind(file)
+    rehearsed = await move(file, address, None, dry_run=True)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    moved = await move(file, address, None)
+
+    assert moved.counts == rehearsed.counts
+    assert set(await _there(address)) == {"old"}
+
+
+async def test_a_database_that_was_put_back_holds_its_schedules(address: str) -> None:
+    """A14: what fired after the copy was made is not known; none of it fires again, and one row says so."""
+    async with _Opened(PostgresJournal(address)) as journal:
+        await _tied(journal)
+        await journal.schedule("s", lambda view: ScheduleMove(replace(view.schedule, paused=False)))
+        before = journal.now()
+        await hold(address)
+        (schedule,) = await journal.schedules()
+        (row,) = [each for each in await journal.occurrences(OccurrenceQuery()) if each.key != "k"]
+
+        assert schedule.watermark >= before - 1
+        assert (row.at, row.fate, row.count) == (11.0, "missed", 0)
+        assert await journal.used(["live", "all"]) == {"live": 0, "all": 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,45 @@ import pytest
 
 from weft.errors import JournalRefused, JournalUnavailable
 from weft.journal import reader, sqlite_file
-from weft.journal.base import Claim, Ended, Record, Rest, RunQuery, RunRow
+from weft.journal.base import (
+    Claim,
+    Ended,
+    Gate,
+    Journal,
+    Meter,
+    Occurrence,
+    OccurrenceQuery,
+    Parent,
+    Record,
+    Rest,
+    RunQuery,
+    RunRow,
+    Schedule,
+    ScheduleMove,
+    Settled,
+)
+from weft.journal.checking import check_file
 from weft.journal.life import Life
+from weft.journal.restoring import restore
 from weft.journal.sqlite import SqliteJournal
 from weft.journal.sqlite_file import _unusable, is_busy, kind_in, open_file, refuse_new_beside_live
 from weft.journal.sqlite_mark import Mark
 from weft.journal.sqlite_schema import MIGRATIONS
 
-DOCUMENT = "5c6e78e8f0b0a1ff9d54b2ff1c4a96fd4d68ae8ba0fbde25bd5dd8a3ea6e1f5e"
+DOCUMENT = hashlib.sha256(b"text").hexdigest()
 
 
 def row(run_id: str = "r1", **facts: Any) -> RunRow:
     given: dict[str, Any] = {"workflow": "w", "inputs": "{}", "trigger": "null", "started_at": 12.5} | facts
     return RunRow(run_id, document=DOCUMENT, **given)
+
+
+def schedule(id_: str = "s", fire_at: float | None = 1.0, **facts: Any) -> Schedule:
+    return Schedule(id_, "w", "here", "{}", DOCUMENT, 0.0, fire_at, fire_at, **facts)
+
+
+async def decide(journal: Journal, of: Schedule, *decided: Occurrence, runs: Sequence[RunRow] = ()) -> None:
+    await journal.schedule(of.id, lambda view: ScheduleMove(of, decided, runs))
 
 
 def begun(path: str = "/a", payload: str = "{}") -> Record:
@@ -72,6 +99,7 @@ def started(body: str, file: Path, *arguments: str) -> subprocess.Popen[str]:
     """Another process that runs `body` with an open `journal` and `row` at hand."""
     script = """
 import asyncio, sys
+from dataclasses import replace
 from pathlib import Path
 from weft.journal.base import *
 from weft.journal.sqlite import SqliteJournal
@@ -124,6 +152,39 @@ async def test_another_process_reads_what_was_acknowledged_after_a_kill(file: Pa
         await journal.claim("r1")
         assert acknowledged <= len((await journal.load("r1")).records) <= acknowledged + 1
         assert len(list((file.parent / "alive").iterdir())) == 1  # what the dead one left is gone
+
+
+async def test_a_kill_between_child_and_parent_leaves_no_half(file: Path) -> None:
+    """A21: a wait and its child, an end, its answer and the next through the gate are there together, or not at all."""
+    child = started(
+        """
+        for n in range(1, 1_000_000):
+            await journal.submit(replace(row(f"q{n}"), gate=Gate("k", 1, "queue")))
+            claim = await journal.accept(row(f"p{n}"))
+            called = replace(row(f"c{n}"), parent=Parent(f"p{n}", "/call"), gate=Gate("k", 1, "queue"))
+            records = [Record("/call", 1, "waits", '{"deadline":null}')]
+            await journal.write(claim, 0, records, Rest("waiting"), children=[called])
+            for run_id in (f"q{n}", f"c{n}"):
+                await journal.write(await journal.claim(run_id), 0, (), Ended("succeeded", "{}"))
+            print(n, flush=True)
+        """,
+        file,
+    )
+    assert child.stdout is not None
+    for _ in range(20):
+        child.stdout.readline()
+    child.kill()
+    child.communicate()
+
+    assert check_file(file).sound
+    async with opened(file) as journal:
+        for parent in [run.row.id for run in await journal.runs(RunQuery(limit=10_000)) if run.row.id[0] == "p"]:
+            kinds = [record.kind for record in (await journal.load(parent)).records]
+            children = [run.status.state for run in await journal.runs(RunQuery(parent=parent))]
+            is_over = children == ["succeeded"]
+            assert len(children) == ("waits" in kinds)
+            assert is_over == ("signal" in kinds)
+            assert ((await journal.status(parent)).status.state == "ready") == is_over
 
 
 async def test_a_stopped_process_is_alive(journal: SqliteJournal, file: Path) -> None:
@@ -375,6 +436,26 @@ async def test_every_call_may_be_made_again(journal: SqliteJournal, lose_answers
     await twice(lambda: journal.write(second, 0, [], Rest("waiting", wake_at=1.0)))
     await twice(lambda: journal.keep_document("other"))
 
+    await twice(lambda: journal.submit(row("g1", gate=Gate("k", 1, "queue"))))
+    await twice(lambda: journal.submit(row("g2", gate=Gate("k", 1, "cancel"))))
+    assert [run.row.id for run in await journal.runs(RunQuery(states=("waiting",))) if run.status.queued] == ["g2"]
+    third = await twice(lambda: journal.claim("g1"))
+    child = row("child", parent=Parent("g1", "/call"))
+    calls = [Record("/call", 1, "waits", '{"deadline":null}')]
+    await twice(lambda: journal.write(third, 1, calls, children=[child]))
+    meters = [Meter("m", 2, 2), Meter("slot", 1, 1, live=True)]
+    assert await twice(lambda: journal.hold(third, 1, begun(), meters)) is None
+    end = await twice(lambda: journal.claim("child"))
+    await twice(lambda: journal.write(end, 0, [], Ended("succeeded", "{}")))
+    outcome = [Record("/a", 1, "succeeded", "{}")]
+    await twice(lambda: journal.write(third, 2, outcome, settled=[Settled("/a", 1, {"m": 1})]))
+    await twice(lambda: journal.write(third, 2, [], Ended("cancelled", "{}")))
+    assert (await journal.status("g2")).status.state == "ready"
+    assert await journal.used(["m", "slot"]) == {"m": 1, "slot": 0}
+    assert [record.kind for record in (await journal.load("g1")).records] == [
+        "cancel", "waits", "begun", "signal", "succeeded",
+    ]  # fmt: skip
+
     kept = await journal.load("r1")
     assert [(record.path, record.kind) for record in kept.records] == [
         ("/ask", "waits"),
@@ -446,18 +527,74 @@ async def test_no_question_reads_what_it_does_not_tell(
         await journal.unfinished()
         await journal.release("r0", ends=1)
         await journal.claim("r0")
+        ties = {"gate": Gate("k", 1, "cancel"), "schedule": "s", "parent": Parent("r4", "/call")}
+        await journal.submit(row("t1", gate=ties["gate"]))
+        claim = await journal.claim("t1")
+        await journal.hold(claim, 0, begun(), [Meter("m", 1, 9), Meter("m", 1, 0, 9.0), Meter("l", 1, 9, live=True)])
+        await journal.hold(claim, 0, begun(), [Meter("m", 1, 9), Meter("n", 1, 9, 9.0), Meter("l", 1, 9, live=True)])
+        await journal.used(["m", "n", "l"])
+        await journal.used(["m", "n", "l"], since=1.0)
+        call = Record("/call", 1, "waits", '{"deadline":null}')
+        await journal.write(claim, 0, [call], children=[row("t2", **ties | {"parent": Parent("t1", "/call")})])
+        await journal.submit(row("t3", **ties))
+        await journal.cancel("t1")
+        done = Record("/a", 1, "succeeded", "{}")
+        await journal.write(claim, 2, [done], Ended("succeeded", "{}"), settled=[Settled("/a", 1, {"m": 2})])
+        await journal.write(await journal.claim("t2"), 2, (), Ended("succeeded", "{}"))
+        fired = [Occurrence("s", key, 1.0, "fired", 1.0, run_id="t3") for key in "ab"]
+        await decide(journal, schedule(), *fired, runs=[row("t4", schedule="s")])
+        await journal.schedule("s", lambda view: None, ("a", "z"))
+        await decide(journal, schedule("u"), runs=[row("t5", schedule="u")])
+        await journal.schedule("u", lambda view: ScheduleMove(schedule("u"), cancels=["t5"]))
+        for query in (RunQuery(schedule="s"), RunQuery(parent="t1", before="r3"), RunQuery(schedule="s", workflow="w")):
+            await journal.runs(query)
+        for asked_for in (OccurrenceQuery(), OccurrenceQuery(schedule="s", since=0.5, fates=("fired",))):
+            await journal.occurrences(asked_for)
+        await journal.occurrences(OccurrenceQuery(workflow="w", until=9.0))
+        await journal.schedules()
+        await journal.due(10)
+        await journal.next_due()
         await journal.purge(time.time() + 1)
 
     asked = {statement for statement in statements if re.match(r"SELECT|UPDATE|DELETE", statement)}
     asked = {statement for statement in asked if not re.search(r"UPDATE file|FROM file", statement)}  # it has one row
-    assert len(asked) > 40
+    assert len(asked) > 90
     connection = open_file(file, MIGRATIONS)
     for statement in asked:
         plan = [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
         costly = [step for step in plan if "SCAN" in step or "B-TREE" in step]
-        # The names of those who have a running run: as many rows as there are such runs.
-        assert costly in ([], ["SCAN statuses USING COVERING INDEX statuses_running"]), f"{statement}: {plan}"
+        # The names of those who have a running run: as many rows as there are such runs. All schedules: they are told.
+        told = (
+            ["SCAN statuses USING COVERING INDEX statuses_running"],
+            ["SCAN schedules USING INDEX schedules_by_workflow"],
+        )
+        assert costly in ([], *told), f"{statement}: {plan}"
     connection.close()
+
+
+async def test_a_run_by_itself_asks_for_nothing_more(journal: SqliteJournal) -> None:
+    """A run without gate, parent or meters costs no statement for what it does not have."""
+    statements: list[str] = []
+    await journal.writer.do(lambda connection: connection.set_trace_callback(statements.append))
+    statements.clear()
+    claim = await journal.accept(row())
+    await journal.write(claim, 0, [begun()])
+    await journal.write(claim, 0, [Record("/a", 1, "succeeded", "{}")], Ended("succeeded", "{}"))
+    await journal.submit(row("r2"))
+    await journal.claim("r2")
+
+    verbs = [re.match(r"\w+( INTO \w+| OR \w+ INTO \w+)?( \w+)?", statement) for statement in statements]
+    told = [verb[0] for verb in verbs if verb]
+    around = ["BEGIN IMMEDIATE", "UPDATE file", "COMMIT"]
+    kept = ["SELECT token", "SELECT 1", "INSERT INTO statuses", "INSERT INTO runs"]
+    written = ["SELECT run", "SELECT payload", "INSERT INTO records", "UPDATE statuses"]
+    assert told == [
+        *(around[0], *kept, *around[1:]),
+        *(around[0], *written, *around[1:]),
+        *(around[0], *written, *around[1:]),
+        *(around[0], *kept, *around[1:]),
+        *(around[0], "SELECT state", "UPDATE statuses", *around[1:]),
+    ]
 
 
 # ---- the file
@@ -500,6 +637,86 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     connection = open_file(file, old)
     assert [name for (name,) in connection.execute("SELECT name FROM sqlite_schema")] == ["a"]
     connection.close()
+
+
+def of_version_1(file: Path) -> None:
+    """Make a journal as the first version of the tables had it, with one run that goes on."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    connection = open_file(file, MIGRATIONS[:1])
+    connection.execute("INSERT INTO documents VALUES (?, 'text')", (DOCUMENT,))
+    connection.execute("INSERT INTO runs SELECT 1, hash, '{}', 'null', NULL, NULL FROM documents")
+    connection.execute(
+        "INSERT INTO statuses(run, id, workflow, started_at, state, epoch, token, owner, changed_at, size, claimed_size)"
+        " VALUES (1, 'old', 'w', 12.5, 'ready', 1, '', '', 12.5, 2, 2)"
+    )
+    connection.execute("INSERT INTO records VALUES (1, 1, '/a', 1, 'begun', '{}', NULL)")
+    connection.execute("UPDATE file SET commits = 1")
+    connection.close()
+
+
+async def test_a_journal_of_the_first_version_goes_on(file: Path) -> None:
+    """Its runs stand by themselves, as they did; a copy of the file as it was stays beside it."""
+    of_version_1(file)
+    async with opened(file) as journal:
+        kept = await journal.load("old")
+        assert (kept.row, kept.records, kept.status.queued) == (row("old"), (begun(),), False)
+        await journal.write(await journal.claim("old"), 0, (), Ended("succeeded", "{}"))
+        assert await journal.schedules() == []
+
+    backup = sqlite3.connect(file.with_name("journal.db.v1.backup"))
+    assert backup.execute("SELECT state FROM statuses").fetchall() == [("ready",)]
+    backup.close()
+
+
+def test_a_process_of_the_first_version_goes_on_beside_a_newer_one(file: Path) -> None:
+    """What it does was written for the tables as they were: a process that lives on the file is not to fail by others."""
+    of_version_1(file)
+    connection = open_file(file, MIGRATIONS)
+    connection.execute(
+        "INSERT INTO statuses(id, workflow, started_at, state, epoch, token, owner, changed_at, size, claimed_size)"
+        " VALUES ('new', 'w', 1.0, 'ready', 0, '', '', 1.0, 0, 0)"
+    )
+    connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)", (2, DOCUMENT, "{}", "null", None, None))
+    for table, count in (("documents", 2), ("artifacts", 2), ("blobs", 2), ("spent", 1), ("records", 7)):
+        assert len(connection.execute(f"PRAGMA table_info({table})").fetchall()) == count
+    connection.close()
+
+
+def test_a_copy_of_an_older_version_is_checked_and_restored(file: Path, tmp_path: Path) -> None:
+    """All of it is looked at, as the version of today will read it, and the copy stays as it is."""
+    copy = tmp_path / "copy.db"
+    of_version_1(copy)
+    before = copy.read_bytes()
+    found = check_file(copy, is_copy=True)
+    assert (found.sound, found.runs, found.unfinished, found.records) == (True, 1, 1, 1)
+    restore(file, copy)
+
+    assert copy.read_bytes() == before
+    connection = sqlite3.connect(copy, isolation_level=None)
+    connection.execute("UPDATE records SET payload = '{'")
+    connection.close()
+    assert [problem.code for problem in check_file(copy).problems] == ["journal_unreadable", "journal_size"]
+
+
+async def test_what_refers_to_nothing_is_told(file: Path) -> None:
+    """A schedule without its document, a decision without its schedule, a run that nobody lets through its gate."""
+    async with opened(file) as journal:
+        await decide(journal, schedule(), Occurrence("s", "a", 1.0, "missed", 1.0))
+        for run_id in ("r1", "r2"):
+            await journal.submit(row(run_id, gate=Gate("k", 1, "queue")))
+    assert check_file(file).sound
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("UPDATE schedules SET id = 't', document = 'gone'")
+    connection.execute("UPDATE statuses SET gate = 'other' WHERE id = 'r1'")
+    connection.close()
+
+    told = " ".join(problem.message for problem in check_file(file).problems)
+    for what in (
+        "a schedule without its document",
+        "an occurrence without its schedule",
+        "Run 'r2' waits before a gate",
+    ):
+        assert what in told
 
 
 async def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
@@ -587,6 +804,41 @@ async def test_a_file_that_was_put_back_holds_its_runs(file: Path) -> None:
         await journal.claim("running")
         assert kept == (begun(),)
     assert (await states(file))["running"] == ("running", False)  # held once, not again
+
+
+async def test_schedules_begin_anew_after_a_restore(file: Path) -> None:
+    """A14: what fired after the copy was made is not known; none of it fires again, and one row says so."""
+    async with opened(file) as journal:
+        await decide(journal, schedule("due"), Occurrence("due", "k", 0.5, "fired", 1.0))
+        await decide(journal, schedule("later", 2e12))
+        await decide(journal, schedule("paused", paused=True))
+        await decide(journal, schedule("retired", retired=True))
+        await journal.submit(row("g1", gate=Gate("k", 1, "queue")))
+        await journal.submit(row("g2", gate=Gate("k", 1, "queue")))
+        await journal.hold(await journal.claim("g1"), 0, begun(), [Meter("m", 3, 9), Meter("l", 1, 9, live=True)])
+        await journal.back_up(file.with_name("copy"))
+    restore(file, file.with_name("copy"))
+    before = time.time()
+    async with opened(file) as journal:
+        told = {each.schedule: each for each in await journal.occurrences(OccurrenceQuery(fates=("missed",)))}
+        marks = {each.id: each.watermark >= before for each in await journal.schedules()}
+        assert await journal.due(10) == ["due"]  # whoever decides about it sees the watermark
+        assert await journal.used(["m", "l"]) == {"m": 3, "l": 0}
+        assert [(run.status.state, run.status.queued) for run in await journal.unfinished()] == [
+            ("parked", False),
+            ("parked", True),
+        ]
+        await journal.resume("g2")
+        assert (await journal.status("g2")).status.queued
+        await journal.cancel("g1")
+        await journal.write(await journal.claim("g1"), 1, (), Ended("cancelled", "{}"))
+        assert await journal.ready(10) == ["g2"]
+
+    assert marks == {"due": True, "later": True, "paused": True, "retired": False}
+    assert sorted(told) == ["due", "later"]
+    assert (told["due"].at, told["due"].count, told["due"].run_id) == (1.0, 0, None)
+    assert told["later"].at >= before
+    assert '"restored"' in (told["due"].reason or "")
 
 
 async def test_an_old_owner_has_no_right_after_a_restore(file: Path) -> None:

@@ -13,7 +13,7 @@ SEED = "aimed"
 
 
 def _send(name: str, **more: Any) -> dict[str, Any]:
-    given = {key: more.pop(key) for key in ("fails", "doubt", "tries", "others", "wait_s") if key in more}
+    given = {key: more.pop(key) for key in ("fails", "doubt", "tries", "others", "wait_s", "heals") if key in more}
     return {"id": name, "uses": "send", "with": {"value": [name], "seconds": 0.1, **given}, **more}
 
 
@@ -60,7 +60,69 @@ FAILING = {
     "on_failure": {"steps": [_send("tell"), _send("others")]},
     "finally": [_send("tidy"), _send("up")],
 }
-DOCUMENTS = {"tiny": TINY, "mails": MAILS, "asking": ASKING, "failing": FAILING}
+DOUBTS = {
+    "name": "random",
+    "steps": [
+        _send("a", fails=2, doubt=True, delivery="at_most_once", on_error="continue"),
+        {"id": "each", "for_each": [1, 2], "steps": [_send("b", delivery="at_most_once")], "on_error": "continue"},
+        _send("last", delivery="at_most_once", **{"if": "steps.a.state == 'succeeded'"}),
+    ],
+    "outputs": {"out": ["{{ steps.a.output }}", "{{ steps.each.state }}"]},
+}
+GROUPS = {
+    "name": "random",
+    "steps": [
+        {
+            "id": "g",
+            "retry": {"attempts": 2, "backoff": "3s", "jitter": False},
+            "steps": [_send("a"), _send("once", delivery="at_most_once"), _send("b", fails=99, heals=2)],
+        },
+        {
+            "id": "slow",
+            "timeout": "5s",
+            "on_error": "continue",
+            "steps": [_send("c"), {"id": "w", "wait": {"for": "1h"}}, _send("never")],
+        },
+        {
+            "id": "ok",
+            "approval": {"message": "Go on?", "deadline": "15s", "notify": [_send("tell", on_error="continue")]},
+        },
+    ],
+    "outputs": {"out": ["{{ steps.g.output }}", "{{ steps.slow.state }}"]},
+}
+FAMILY = {
+    "name": "random",
+    "steps": [
+        {"id": "c", "uses": "workflow:child", "with": {"k": 1}},
+        {"id": "late", "needs": [], "timeout": "6s", "on_error": "continue", "uses": "workflow:waiting"},
+        _send("after", needs=["c", "late"]),
+    ],
+    "outputs": {"out": ["{{ steps.c.output }}", "{{ steps.late.state }}"]},
+}
+CHILDREN = {
+    "child": {
+        "name": "child",
+        "inputs": {"k": {"type": "integer", "default": 0}},
+        "steps": [_send("a"), _send("b")],
+        "outputs": {"b": "{{ steps.b.output }}"},
+    },
+    "waiting": {
+        "name": "waiting",
+        "inputs": {"k": {"type": "integer", "default": 0}},
+        "steps": [{"id": "w", "wait": {"for": "2h"}}],
+        "outputs": {},
+        "finally": [_send("tidy")],
+    },
+}
+DOCUMENTS = {
+    "tiny": TINY,
+    "mails": MAILS,
+    "asking": ASKING,
+    "failing": FAILING,
+    "doubts": DOUBTS,
+    "groups": GROUPS,
+    "family": FAMILY,
+}
 
 
 def points(name: str, chaos: Chaos | None = None) -> int:
@@ -106,5 +168,6 @@ def double(name: str, every: int = 1) -> Iterator[tuple[World, list[str]]]:
 
 
 def _play(name: str, chaos: Chaos) -> World:
-    order = Order("r", {"inputs": {"k": {"type": "integer", "default": 0}}, "outputs": {}, **DOCUMENTS[name]}, 0)
+    document = {"inputs": {"k": {"type": "integer", "default": 0}}, "outputs": {}, **DOCUMENTS[name]}
+    order = Order("r", document, 0, children=CHILDREN if name == "family" else {})
     return World.run(SEED, [order], chaos, processes=2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from simulation.pack.actions._acting import digest
@@ -19,8 +19,8 @@ Document = dict[str, Any]
 Key = tuple[str, int]
 """Path and attempt; a wait has the negative number of the attempt before it."""
 
-Answers = Mapping[str, "dict[str, Any] | None"]
-"""Path of an approval → its answer, None when nobody answered in time."""
+Answers = Mapping[Key, "dict[str, Any] | None"]
+"""Path and number of a question, or of a child run → its answer or end, None when none came in time."""
 
 
 # ---- making
@@ -30,12 +30,14 @@ class Maker:
     Args:
         rng: Where chance comes from.
         size: About how many steps.
+        children: Where the documents of child workflows go; a child starts none that was made before it.
     """
 
-    def __init__(self, rng: random.Random, size: int) -> None:
+    def __init__(self, rng: random.Random, size: int, *, children: dict[str, Document] | None = None) -> None:
         self._rng = rng
         self._left = size
         self._made = 0
+        self.children: dict[str, Document] = {} if children is None else children
         self._unsure: list[str] = []  #: steps whose state may depend on the order of things: no condition asks for it
 
     def document(self) -> Document:
@@ -54,16 +56,33 @@ class Maker:
             document["finally"] = self._list(names, loop=False, most=2, depth=2, calm=True)
         if rng.random() < 0.3:
             document["on_failure"] = {"steps": self._list(names, loop=False, most=2, depth=2, calm=True)}
+        elif rng.random() < 0.15:
+            document["on_failure"] = {"workflow": self._child_workflow()}
+        if rng.random() < 0.1:
+            document["budget"] = {"time": rng.choice(["8s", "40s", "1h"])}
         return document
+
+    def _child_workflow(self) -> str:
+        """Return the name of another workflow, mostly a new one."""
+        name = f"w{len(self.children) + 1}"
+        self.children[name] = {}  # the name is taken
+        made = Maker(self._rng, self._rng.randint(1, 5), children=self.children).document()
+        made["name"] = name
+        if self._rng.random() < 0.2:
+            made["concurrency"] = {"key": "all", "policy": self._rng.choice(["queue", "skip"])}
+        self.children[name] = made
+        return name
 
     def _name(self) -> str:
         self._made += 1
         return f"s{self._made}"
 
-    def _list(self, seen: Sequence[str], *, loop: bool, most: int, depth: int, calm: bool = False) -> list[Document]:
+    def _list(
+        self, seen: Sequence[str], *, loop: bool, most: int, depth: int, calm: bool = False, one_by_one: bool = False
+    ) -> list[Document]:
         rng = self._rng
         steps: list[Document] = []
-        graph = rng.random() < 0.5
+        graph = rng.random() < 0.5 and not one_by_one  # which of several fails would depend on the order of things
         for _ in range(rng.randint(1, max(1, min(most, self._left)))):
             names = [step["id"] for step in steps]
             step: Document = {"id": self._name()}
@@ -82,35 +101,62 @@ class Maker:
             step["if"] = self._condition(seen, loop=loop)
         if rng.random() < 0.05:
             step["disabled"] = True
-        kind = rng.choices(("work", "send", "group", "wait", "approval"), (6, 6, 4 if depth < 2 else 0, 2, 1.5))[0]
-        turns = kind in ("work", "send", "group") and not loop and rng.random() < 0.3
+        kinds = ("work", "send", "group", "wait", "approval", "child")
+        often = 1.2 if depth < 2 and not calm and len(self.children) < 4 else 0
+        kind = rng.choices(kinds, (6, 6, 4 if depth < 2 else 0, 2, 0 if calm else 1.5, often))[0]
+        turns = kind in ("work", "send", "group", "child") and not loop and rng.random() < 0.3
         if turns:
             step["for_each"] = rng.choice(["{{ range(3) | list }}", "{{ range(inputs.k) | list }}", [5, 6, 7, 8]])
             if rng.random() < 0.7:
                 step["max_parallel"] = rng.randint(1, 3)
         inner = loop or turns
-        match kind:
-            case "work" | "send":
-                step["uses"] = kind
-                step["with"] = self._arguments(seen, loop=inner, calm=calm)
-                if rng.random() < 0.3:
-                    step["retry"] = {"attempts": rng.randint(1, 3), "backoff": rng.choice(["1s", "3s", "8s"])}
-                if kind == "send" and rng.random() < 0.2:
-                    step["delivery"] = "at_most_once"
-            case "group":
-                step["steps"] = self._list(seen, loop=inner, most=4, depth=depth + 1, calm=calm)
-            case "wait":
-                step["wait"] = {"for": rng.choice(["0s", "1ms", "500ms", "3s", "20s"])}
-            case _:
-                step["approval"] = self._approval()
+        if kind in ("work", "send"):
+            self._act(step, kind, seen, loop=inner, calm=calm)
+        else:
+            self._contain(step, kind, seen, loop=inner, depth=depth, calm=calm)
+        if (turns or kind not in ("work", "send")) and rng.random() < 0.2:
+            step["timeout"] = rng.choice(["1s", "5s", "15s", "1h"])
         if rng.random() < 0.35:
             step["on_error"] = "continue"
             if rng.random() < 0.5 and depth < 2:
                 told = [*seen, step["id"]]
                 step["on_error"] = {"steps": self._list(told, loop=loop, most=2, depth=2, calm=True)}
 
-    def _approval(self) -> Document:
+    def _act(self, step: Document, kind: str, seen: Sequence[str], *, loop: bool, calm: bool) -> None:
+        rng = self._rng
+        step["uses"] = kind
+        step["with"] = self._arguments(seen, loop=loop, calm=calm)
+        if rng.random() < 0.3:
+            step["retry"] = {"attempts": rng.randint(1, 3), "backoff": rng.choice(["1s", "3s", "8s"])}
+        if kind == "send" and rng.random() < 0.2:
+            step["delivery"] = "at_most_once"
+
+    def _contain(self, step: Document, kind: str, seen: Sequence[str], *, loop: bool, depth: int, calm: bool) -> None:
+        rng = self._rng
+        again = kind != "wait" and rng.random() < 0.3
+        if again:
+            step["retry"] = self._retry()
+        match kind:
+            case "group":
+                step["steps"] = self._list(seen, loop=loop, most=4, depth=depth + 1, calm=calm, one_by_one=again)
+            case "child":
+                step["uses"] = f"workflow:{self._child_workflow()}"
+                step["with"] = {"k": rng.choice([0, 2, "{{ inputs.k }}"])}
+            case "wait":
+                step["wait"] = {"for": rng.choice(["0s", "1ms", "500ms", "3s", "20s"])}
+            case _:
+                step["approval"] = self._approval(seen, loop=loop, depth=depth)
+
+    def _retry(self) -> Document:
+        rng = self._rng
+        return {"attempts": rng.randint(2, 3), "backoff": rng.choice(["0s", "1s", "6s"]), "jitter": rng.random() < 0.5}
+
+    def _approval(self, seen: Sequence[str], *, loop: bool, depth: int) -> Document:
         asked: Document = {"message": "Go on?"}
+        if self._rng.random() < 0.4 and depth < 2:
+            asked["notify"] = self._list(seen, loop=loop, most=2, depth=2, calm=True)
+            for step in asked["notify"]:
+                step["on_error"] = "continue"
         if self._rng.random() < 0.7:
             asked["deadline"] = self._rng.choice(["1s", "5s", "15s"])
             if self._rng.random() < 0.6:
@@ -142,6 +188,7 @@ class Maker:
             given["tries"] = rng.randint(1, 3)
             given["others"] = rng.choice([0, 0, 1])
             given["wait_s"] = rng.choice([0, 0.05, 1, 4])
+            given["heals"] = rng.choice([0, 0, 2, 3])
         return given
 
 
@@ -170,6 +217,8 @@ class Result:
     output: Any = None
     goes_on: bool = False
     reached: Reached = field(default_factory=Reached)
+    retryable: bool = True
+    doubt: bool = False
 
     @property
     def fails(self) -> bool:
@@ -186,17 +235,31 @@ class Reading:
     cancelled: Reached  #: when the run was cancelled: `must` is empty
 
 
-def read(document: Document, k: int, answers: Answers, cut: frozenset[Key] = frozenset()) -> Reading:
+@dataclass(frozen=True)
+class Facts:
+    """What a document does not say of a run of it, and its records do."""
+
+    cut: frozenset[Key] = frozenset()  #: attempts that a crash left half done and that must not be repeated
+    rang: frozenset[str] = frozenset()  #: steps whose time was up; the run's own is empty
+    doubts: frozenset[str] = frozenset()  #: steps that may have had an effect, and must not have it twice
+    done: frozenset[str] | None = None  #: steps that must not have their effect twice, and had it; None: as it is read
+
+
+def read(document: Document, k: int, answers: Answers, facts: Facts = Facts()) -> Reading:
     """Return what a run of a document comes to.
 
     Args:
         document: As `Maker` makes it.
         k: The run's only input.
-        answers: What people said.
-        cut: Attempts that a crash left half done and that must not be repeated.
+        answers: What people said, and what child runs came to.
+        facts: What its records say besides.
     """
-    reader = _Reader(k, answers, cut)
+    reader, rang = _Reader(k, answers, facts), facts.rang
     results, reached, fails = reader.many(document["steps"], {}, {}, "")
+    if "" in rang:
+        reached.must, fails = {("", 0)}, True
+        reached.may.add(("", 0))
+        reached.may |= reader.timers
     state: Literal["succeeded", "failed"] = "failed" if fails else "succeeded"
     known = {step["id"]: results.get(step["id"], Result("skipped")) for step in document["steps"]}
     anything = Reached(may=set(reached.may))
@@ -207,10 +270,13 @@ def read(document: Document, k: int, answers: Answers, cut: frozenset[Key] = fro
         anything.may |= last.may
         state = "failed" if failed else state
     if state == "failed" and "on_failure" in document:
-        _, told, _ = reader.many(document["on_failure"]["steps"], known, {}, "/@on_failure")
+        told = Reached({("/@on_failure", -1)}, {("/@on_failure", -1)})
+        if "steps" in document["on_failure"]:
+            _, told, _ = reader.many(document["on_failure"]["steps"], known, {}, "/@on_failure")
         reached.must |= told.must
         reached.may |= told.may
         anything.may |= told.may
+    anything.may |= reader.timers | {("", 0), ("/@on_failure", -1)}
     outputs = None
     if state == "succeeded":
         outputs = {name: reader.value(value, known, {}) for name, value in document["outputs"].items()}
@@ -218,10 +284,12 @@ def read(document: Document, k: int, answers: Answers, cut: frozenset[Key] = fro
 
 
 class _Reader:
-    def __init__(self, k: int, answers: Answers, cut: frozenset[Key]) -> None:
+    def __init__(self, k: int, answers: Answers, facts: Facts) -> None:
         self._k = k
-        self._cut = cut
         self._answers = answers
+        self._facts = facts
+        self._sent: dict[str, Result] = {}  #: what is not to happen again was done, or may have been
+        self.timers: set[Key] = set()  #: of timeouts: they end with what is around them
 
     # ---- expressions: only the forms that `Maker` makes
     def value(self, value: Any, seen: Mapping[str, Result], turn: Mapping[str, Any]) -> Any:
@@ -282,6 +350,10 @@ class _Reader:
         if step.get("disabled") or not condition:
             return Result("skipped")
         result = self._turns(step, seen, turn, path)
+        if "timeout" in step:
+            self.timers.add((path, 0))
+            if path in self._facts.rang:
+                result = Result("failed", reached=Reached({(path, 0)}, result.reached.may | self.timers))
         if result.state == "failed" and "on_error" in step:
             result.goes_on = True
             if isinstance(step["on_error"], dict):
@@ -294,10 +366,10 @@ class _Reader:
 
     def _turns(self, step: Document, seen: Mapping[str, Result], turn: Mapping[str, Any], path: str) -> Result:
         if "for_each" not in step:
-            return self._once(step, seen, turn, path)
+            return self._tries(step, seen, turn, path)
         items = self.value(step["for_each"], seen, turn)
         most = step.get("max_parallel") or len(items)
-        results = [self._once(step, seen, {"item": item, "index": i}, f"{path}[{i}]") for i, item in enumerate(items)]
+        results = [self._tries(step, seen, {"item": item, "index": i}, f"{path}[{i}]") for i, item in enumerate(items)]
         first = next((i for i, result in enumerate(results) if result.fails), None)
         if first is None:
             outputs = [result.output for result in results]
@@ -305,30 +377,103 @@ class _Reader:
         sure, possible = _together(results[: first + 1 if most == 1 else most]), _together(results)
         if most == 1:
             possible = sure
-        return Result("failed", reached=Reached(sure.must, possible.may))
+        failed = results[first] if first is not None else Result("failed")
+        return Result("failed", reached=Reached(sure.must, possible.may), retryable=failed.retryable)
 
-    def _once(self, step: Document, seen: Mapping[str, Result], turn: Mapping[str, Any], path: str) -> Result:
-        if "uses" in step:
+    def _tries(self, step: Document, seen: Mapping[str, Result], turn: Mapping[str, Any], path: str) -> Result:
+        """Read a step whose every try is a whole one."""
+        of_its_own = step.get("uses") in ("work", "send") or "retry" not in step
+        most = 1 if of_its_own else step["retry"]["attempts"]
+        reached = Reached()
+        for k in range(1, most + 1):
+            if k > 1 and step["retry"]["backoff"] != "0s":
+                reached.add((f"{path}/@{k}", 0))
+            result = self._once(step, seen, turn, path, k)
+            reached.must |= result.reached.must
+            reached.may |= result.reached.may
+            if not result.fails or not result.retryable or result.doubt or self._is_in_doubt(path, k):
+                break
+        result.reached = reached
+        return result
+
+    def _is_in_doubt(self, path: str, k: int) -> bool:
+        """Tell whether something that must not happen twice may have happened in the first k tries."""
+        later = tuple(f"{path}/@{j}/" for j in range(k + 1, 10))
+        inside = (each for each in self._facts.doubts if each.startswith((f"{path}/", f"{path}[")))
+        return any(not each.startswith(later) for each in inside)
+
+    def _once(self, step: Document, seen: Mapping[str, Result], turn: Mapping[str, Any], path: str, k: int) -> Result:
+        if step.get("uses") in ("work", "send"):
             return self._attempts(step, seen, turn, path)
+        if "uses" in step:
+            return self._child(path, k)
+        inside = path if k == 1 else f"{path}/@{k}"
         if "steps" in step:
-            results, reached, fails = self.many(step["steps"], seen, turn, path)
-            if fails:
-                return Result("failed", reached=reached)
-            return Result("succeeded", results[step["steps"][-1]["id"]].output, reached=reached)
+            return self._group(step, seen, turn, inside)
         result = Result("succeeded")
-        result.reached.add((path, -1))
+        result.reached.add((path, -k))
         if "approval" in step:
-            answer = self._answers.get(path)
-            default = step["approval"].get("default")
-            if answer is None and default is not None:
-                answer = {"answer": default, "by": None}
-            result.output = answer
-            if answer is None or answer["answer"] != "approve":
-                result.state = "failed"
+            self._ask(step["approval"], self._answers.get((path, -k)), result)
+            if "notify" in step["approval"]:
+                _, told, _ = self.many(step["approval"]["notify"], seen, turn, f"{inside}/@notify")
+                result.reached.may |= told.may  # what has not begun when somebody answers does not begin
+        return result
+
+    def _group(self, step: Document, seen: Mapping[str, Result], turn: Mapping[str, Any], path: str) -> Result:
+        results, reached, fails = self.many(step["steps"], seen, turn, path)
+        if not fails:
+            return Result("succeeded", results[step["steps"][-1]["id"]].output, reached=reached)
+        failed = next(
+            results[each["id"]] for each in step["steps"] if each["id"] in results and results[each["id"]].fails
+        )
+        return Result("failed", reached=reached, retryable=failed.retryable)
+
+    @staticmethod
+    def _ask(approval: Document, answer: dict[str, Any] | None, result: Result) -> None:
+        default = approval.get("default")
+        if answer is None and default is not None:
+            answer = {"answer": default, "by": None, "how": "deadline", "comment": None, "at": None}
+        result.output = answer
+        if answer is None or answer["answer"] != "approve":
+            result.state, result.retryable = "failed", answer is None
+
+    def _child(self, path: str, k: int) -> Result:
+        """A child run comes to what is on record of it; it is read by itself. One that has sent once is kept."""
+        origin = re.sub(r"/@\d+", "", path)
+        if origin in self._sent:
+            return replace(self._sent[origin], reached=Reached())
+        end = self._answers.get((path, -k)) or {"state": "cancelled"}
+        result = Result("succeeded", reached=Reached({(path, -k)}, {(path, -k)}))
+        match end["state"]:
+            case "succeeded":
+                result.output = end["result"]["outputs"]
+            case "skipped":
+                result.state = "skipped"
+            case state:
+                result.state, result.retryable = "failed", state == "failed"
+                result.doubt = any((end.get("result") or {}).get(each) for each in ("doubt", "sent_once"))
+        if result.state == "succeeded" and end["result"].get("sent_once"):
+            self._sent[origin] = result
         return result
 
     def _attempts(self, step: Document, seen: Mapping[str, Result], turn: Mapping[str, Any], path: str) -> Result:
         given = {name: self.value(value, seen, turn) for name, value in step["with"].items()}
+        origin = re.sub(r"/@\d+", "", path)
+        if origin in self._sent:
+            return replace(self._sent[origin], reached=Reached())
+        if given.get("heals") and max(map(int, re.findall(r"/@(\d+)", path)), default=1) >= given["heals"]:
+            given["fails"] = 0
+        result = self._chain(step, given, path)
+        if step["uses"] == "send" and step.get("delivery") == "at_most_once":
+            result.doubt = result.doubt and result.fails
+            done = self._facts.done
+            if done is None and (result.state == "succeeded" or result.doubt):
+                self._sent[origin] = result
+            elif done is not None and path in done | self._facts.doubts:
+                self._sent[origin] = result if path in done else Result("failed", retryable=False, doubt=True)
+        return result
+
+    def _chain(self, step: Document, given: Mapping[str, Any], path: str) -> Result:
         tries = step["retry"]["attempts"] if "retry" in step else given.get("tries", 1)
         once = step.get("delivery") == "at_most_once" and given.get("doubt")
         reached, n = Reached(), 0
@@ -336,16 +481,29 @@ class _Reader:
             for tried in range(1, tries + 1):
                 n += 1
                 reached.add((path, n))
-                if (path, n) in self._cut:
-                    return Result("failed", reached=reached)
+                if (path, n) in self._facts.cut:
+                    return self._asked(given, path, n, variant, reached)
                 if n > given.get("fails", 0):
                     output = {"value": digest(given["value"]), "by": f"v{variant}"}
                     return Result("succeeded", output, reached=reached)
                 if once:
-                    return Result("failed", reached=reached)
+                    return self._asked(given, path, n, variant, reached)
                 if tried < tries:
                     reached.add((path, -n))
         return Result("failed", reached=reached)
+
+    def _asked(self, given: Mapping[str, Any], path: str, n: int, variant: int, reached: Reached) -> Result:
+        """Somebody is asked whether what is in doubt is to be sent again, each time that it is."""
+        while True:
+            reached.add((path, -n))
+            if (self._answers.get((path, -n)) or {}).get("answer") != "approve":
+                retryable = (path, n) not in self._facts.cut
+                return Result("failed", reached=reached, retryable=retryable, doubt=True)
+            n += 1
+            reached.add((path, n))
+            if (path, n) not in self._facts.cut and n > given.get("fails", 0):
+                output = {"value": digest(given["value"]), "by": f"v{variant}"}
+                return Result("succeeded", output, reached=reached)
 
 
 def _before(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
@@ -368,10 +526,18 @@ def _together(results: Iterable[Result]) -> Reached:
 
 
 # ---- causes
+def without_tries(path: str) -> str:
+    """Return a path without the tries of its groups."""
+    return re.sub(r"/@\d+", "", path)
+
+
 def depends(document: Document, path: str, other: str) -> bool:
     """Tell whether a step must not begin before what the other one came to is on record."""
+    if ("@notify" in path) != ("@notify" in other):
+        return False  # told beside the question
     lists = {"": document["steps"], "/@finally": document.get("finally", [])}
     lists["/@on_failure"] = document.get("on_failure", {}).get("steps", [])
+    path, other = without_tries(path), without_tries(other)
     if path.startswith("/@"):
         head = "/" + path.split("/")[1]
         if not other.startswith(head):
@@ -397,6 +563,9 @@ def _depends(steps: Sequence[Document], path: str, other: str) -> bool:
             return True
         told = by_id[name]["on_error"]["steps"]
         return _depends(told, inside[len("@on_error") :], beside[len("@on_error") :])
-    if not inside or not beside or mine != its:
+    if inside.startswith("@notify/") and beside.startswith("@notify/") and mine == its:
+        told = by_id[name]["approval"]["notify"]
+        return _depends(told, inside[len("@notify") :], beside[len("@notify") :])
+    if not inside or not beside or mine != its or "steps" not in by_id[name]:
         return path == other
     return _depends(by_id[name]["steps"], f"/{inside}", f"/{beside}")

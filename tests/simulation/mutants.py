@@ -9,13 +9,15 @@ from unittest.mock import patch
 
 from simulation.world import Line
 
-from weft.engine.attempts import Chain
-from weft.engine.interpreter import Key, Operation, Perform, Walk, key_of
+from weft.engine.attempts import Chain, Spent
+from weft.engine.children import Children
+from weft.engine.interpreter import Key, Operation, Perform, Walk
 from weft.engine.reactor import Reactor
 from weft.errors import JournalBehind, JournalUnavailable
-from weft.journal.base import Claim, Record, Then
+from weft.journal.base import Claim, Record, RunRow, Then
 from weft.journal.memory import MemoryJournal
 
+_settle, _is_over = Walk.settle, Reactor._is_over
 _beginnings, _insist, _resumed, _write = Reactor._beginnings, Reactor._insist, Walk._resumed, Reactor._write
 _ask_to_write, _next, _claim, _line_write, _perform = (
     Line.write,
@@ -37,17 +39,19 @@ async def _deaf(self: Reactor, work: Callable[[], Awaitable[Any]]) -> Any:
         return None
 
 
-async def _careless(self: Line, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
+async def _careless(
+    self: Line, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None, **more: Any
+) -> None:
     try:
-        await _ask_to_write(self, claim, news, records, then)
+        await _ask_to_write(self, claim, news, records, then, **more)
     except JournalUnavailable as error:
         if error.problem.code == "journal_closed":
             raise
 
 
-async def _unfenced(self: Line, claim: Claim, news: int, records: Sequence[Record], then: Then) -> None:
+async def _unfenced(self: Line, claim: Claim, news: int, records: Sequence[Record], then: Then, *more: Any) -> None:
     run = self._store.runs[claim.run_id]
-    await _line_write(self, Claim(claim.run_id, run.status.epoch, run.token), run.status.news, records, then)
+    await _line_write(self, Claim(claim.run_id, run.status.epoch, run.token), run.status.news, records, then, *more)
 
 
 def _forgetful(self: Walk, at: Key, wish: Operation) -> Operation:
@@ -57,7 +61,7 @@ def _forgetful(self: Walk, at: Key, wish: Operation) -> Operation:
 
 async def _hasty(self: Reactor, then: Then) -> bool:
     if then is None:
-        self._start_all()
+        await self._start_all()
     return await _write(self, then)
 
 
@@ -74,9 +78,8 @@ async def _thief(self: MemoryJournal, run_id: str, *, alone: bool = False) -> Cl
 
 
 def _in_heaps(self: Walk, record: Record) -> None:
-    at = key_of(record)
-    self._asked.pop(at, None)
-    self._ready.append((self._waiting.pop(at), self._answer(record, self._wishes.pop(at))))
+    with patch.object(self, "_go_on", lambda: None):
+        _settle(self, record)
 
 
 async def _unconfirmed(self: Reactor, operation: Perform, watch: Any) -> Record:
@@ -85,6 +88,33 @@ async def _unconfirmed(self: Reactor, operation: Perform, watch: Any) -> Record:
 
     watch.barrier = barrier
     return await _perform(self, operation, watch)
+
+
+async def _unwritten(self: Reactor, then: Then) -> bool:
+    if self._walk.rang:
+        self._stop_what_is_over()
+    self._outcomes = [each for each in self._outcomes if (each.n, each.kind) != (0, "rang")]
+    return await _write(self, then)
+
+
+async def _left_alone(self: Children, child: str) -> None:
+    """Do nothing."""
+
+
+def _impatient(self: Reactor, operation: Operation) -> bool:
+    return self._walk.ends(operation) or _is_over(self, operation)
+
+
+async def _apart(  # noqa: PLR0917  as it is called
+    self: Line, claim: Claim, news: int, records: Sequence[Record], then: Then, children: Sequence[RunRow] = ()
+) -> None:
+    for child in children:
+        await MemoryJournal.submit(self, replace(child, id=f"{child.id}-{news}"))
+    await _line_write(self, claim, news, records, then, children)
+
+
+def _new_series(self: Chain, succeeded: bool) -> Spent:
+    return Spent(1, "none")
 
 
 MUTANTS: Final[dict[str, tuple[type, str, Any]]] = {
@@ -98,6 +128,11 @@ MUTANTS: Final[dict[str, tuple[type, str, Any]]] = {
     "a second delivery takes a running run": (MemoryJournal, "claim", _thief),
     "several ends are taken in before anything follows": (Walk, "settle", _in_heaps),
     "nobody asks whether the process is alive": (Reactor, "_perform", _unconfirmed),
+    "that a time is up is acted on and not put on record": (Reactor, "_write", _unwritten),
+    "a timeout leaves its child alone": (Children, "_cancel", _left_alone),
+    "a step does not wait for the end of its child": (Reactor, "_is_over", _impatient),
+    "a child is begun apart from its record": (Line, "_write", _apart),
+    "another try of a group knows nothing of the one before": (Chain, "spent", _new_series),
 }
 
 

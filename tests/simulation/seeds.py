@@ -14,12 +14,25 @@ def scene(seed: int) -> tuple[list[Order], Chaos, int]:
     """Return the orders, the chaos and the number of processes of a seed."""
     rng = random.Random(f"scene {seed}")
     orders = []
-    for i in range(rng.choice((1, 1, 1, 2))):
-        document = Maker(rng, rng.randint(3, 25)).document()
+    gated = rng.choice((None, None, None, "queue", "cancel"))
+    for i in range(rng.choice((1, 1, 1, 2)) + bool(gated)):
+        maker = Maker(rng, rng.randint(3, 25))
+        document = maker.document()
+        if gated:
+            document["concurrency"] = {"policy": gated}
         cancels: tuple[float, ...] = ()
         if rng.random() < 0.2:
             cancels = tuple(rng.choice((0.1, 1.0, 10.0)) * rng.random() for _ in range(rng.choice((1, 1, 2))))
-        orders.append(Order(f"r{i}", document, rng.randint(0, 4), cancels=cancels, foreground=rng.random() < 0.2))
+        orders.append(
+            Order(
+                f"r{i}",
+                document,
+                rng.randint(0, 4),
+                cancels=cancels,
+                foreground=rng.random() < 0.2,
+                children=maker.children,
+            )
+        )
     chaos = Chaos(
         rate=rng.choice((0.01, 0.03, 0.1)),
         most=rng.choice((3, 8, 20)),

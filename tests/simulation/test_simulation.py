@@ -14,6 +14,8 @@ from simulation.mutants import MUTANTS, broken
 from simulation.seeds import play
 from simulation.world import FAULTS, World
 
+from weft.journal.base import ENDS
+
 SEEDS = 70
 """`python tests/simulation/run.py --seeds 10000` plays more."""
 
@@ -51,6 +53,23 @@ def test_a_fault_at_every_point_changes_nothing(name: str) -> None:
     assert len(worlds) > 0.6 * aimed.points(name)
 
 
+def test_a9_a_time_that_is_up_is_a_record_before_anything_acts_on_it() -> None:
+    """A9: with a fault at every point of a group, a wait and a child with timeouts, what was begun is as undisturbed."""
+    worlds = judged(chain(*(aimed.single(name, every=9) for name in ("groups", "family"))))
+
+    late = [run for world in worlds for run in world.store.runs.values() if ("/slow", 0, "rang") in run.records]
+    assert len(late) > 10
+
+
+def test_a21_a_tree_of_runs_ends_together_whatever_is_cancelled_when() -> None:
+    """A21: with a cancel at every point, a child is begun with its record or not at all, and ends before its parent."""
+    worlds = judged(aimed.cancelled("family"))
+
+    families = [world.store.runs for world in worlds]
+    assert all(run.status.state in ENDS for runs in families for run in runs.values())
+    assert sum(len(runs) > 1 for runs in families) > 0.5 * len(families)
+
+
 @pytest.mark.parametrize("name", aimed.DOCUMENTS)
 def test_a18_a_cancel_at_every_point_ends_the_run(name: str) -> None:
     """A18: nothing outside `finally` begins any more, and what is in doubt says so."""
@@ -74,7 +93,8 @@ def test_two_faults_change_nothing() -> None:
 def test_a_broken_engine_is_noticed(name: str) -> None:
     """Each guarantee, taken away on purpose, shows: at some point of a small document, or within some seeds."""
     with broken(name):
-        worlds = chain(map(play, range(15)), aimed.single("tiny"), map(play, range(15, 100)))
+        small = chain(*(aimed.single(document, every=5) for document in ("groups", "family")))
+        worlds = chain(map(play, range(15)), aimed.single("tiny"), small, map(play, range(15, 100)))
         assert any(wrong for _, wrong in worlds)
 
 

@@ -12,31 +12,37 @@ import contextvars
 import json
 import logging
 import random
+import re
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from simulation.documents import Answers, Document, Key, depends
+from simulation.documents import Answers, Document, Key, depends, without_tries
 from simulation.virtual import Frozen, VirtualLoop
 
 from weft import packs, plan, source, structure
 from weft.engine.driver import Driver
+from weft.engine.gates import gate_of
 from weft.engine.reactor import Surroundings
+from weft.engine.results import RunFacts
 from weft.errors import JournalRefused, JournalUnavailable, NotFound, WeftError
 from weft.executor import Call, Executor, Watch
 from weft.journal.base import (
     CRASHES_TOGETHER,
     ENDS,
     NEWS,
+    OPEN,
     OUTCOMES,
     Claim,
+    Ended,
     Kept,
     Listed,
     Record,
     RunRow,
+    Settled,
     State,
     Then,
     another_owner,
@@ -72,9 +78,31 @@ class Compiler:
         if text not in self._plans:
             if len(self._plans) > 500:
                 self._plans.clear()
-            document = source.read(text, "random.yaml")
-            self._plans[text] = plan.compile(structure.load(document), document, self._registry)
+            self._plans[text] = self._compiled(text)
         return self._plans[text]
+
+    def _compiled(self, text: str) -> Plan:
+        children = json.loads(text).get("children", {})
+
+        def find(name: str, parent: source.Source) -> plan.Document:
+            kept = bundle(children[name], children)
+            found = source.read(json.dumps(children[name]), "random.yaml")
+            return plan.Document(structure.load(found), found, kept)
+
+        document = source.read(json.dumps(document_of(text)), "random.yaml")
+        made = plan.compile(structure.load(document), document, self._registry, documents=plan.Documents(find))
+        return replace(made, kept=text)
+
+
+def bundle(document: Document, children: Mapping[str, Document]) -> str:
+    """Return a document and those of its child workflows as one text."""
+    return json.dumps({"document": document, "children": children} if children else document)
+
+
+def document_of(text: str) -> Document:
+    """Return the document that a run follows, without those of its children."""
+    read: Document = json.loads(text)
+    return read.get("document", read)
 
 
 compiler = Compiler()
@@ -87,13 +115,14 @@ class Order:
     run_id: str
     document: Document
     k: int
-    answers: Answers | None = None  #: fixed; otherwise by chance
+    answers: Mapping[str, Answers] | None = None  #: by run, its children too; otherwise by chance
     cancels: tuple[float, ...] = ()  #: seconds after the start
     foreground: bool = False
+    children: Mapping[str, Document] = field(default_factory=dict)  #: documents of child workflows, by name
 
     @property
     def text(self) -> str:
-        return json.dumps(self.document)
+        return bundle(self.document, self.children)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +177,9 @@ class Line(MemoryJournal):
         _EPOCH.set(claim.epoch)
         return claim
 
+    async def keep_document(self, text: str) -> str:
+        return await self._ask("keep", "", partial(super().keep_document, text))
+
     async def submit(self, run: RunRow) -> None:
         return await self._ask("submit", run.id, partial(super().submit, run))
 
@@ -166,13 +198,29 @@ class Line(MemoryJournal):
             raise another_owner(run_id)
         return await super().release(run_id, ends=ends)
 
-    async def write(self, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
+    async def write(
+        self,
+        claim: Claim,
+        news: int,
+        records: Sequence[Record] = (),
+        then: Then = None,
+        *,
+        children: Sequence[RunRow] = (),
+        settled: Sequence[Settled] = (),
+    ) -> None:
         note = " ".join(f"{each.path}#{each.n}:{each.kind}" for each in records) + (f" → {then.state}" if then else "")
-        await self._ask("write", claim.run_id, partial(self._write, claim, news, records, then), note)
+        note += "".join(f" +{child.id[:6]}" for child in children)
+        await self._ask("write", claim.run_id, partial(self._write, claim, news, records, then, children), note)
+        rang = {each.path for each in records if (each.n, each.kind) == (0, "rang")}
+        self._world.rang[self.name, claim.run_id, claim.epoch] |= rang
 
-    async def _write(self, claim: Claim, news: int, records: Sequence[Record], then: Then) -> None:
-        await super().write(claim, news, records, then)
+    async def _write(
+        self, claim: Claim, news: int, records: Sequence[Record], then: Then, children: Sequence[RunRow] = ()
+    ) -> None:
+        await super().write(claim, news, records, then, children=children)
         self._world.written(self._process, claim, news)
+        if isinstance(then, Ended):
+            self._world.has_ended(claim.run_id)
 
     async def load(self, run_id: str) -> Kept:
         kept = await self._ask("load", run_id, partial(super().load, run_id))
@@ -244,7 +292,8 @@ class Process:
         self.name = name
         self.frozen = Frozen(world.loop)
         self.journal = Line(world, self, world.person)
-        self.driver = Driver(Surroundings(self.journal, Acting(world, self)), compiler)
+        around = Surroundings(self.journal, Acting(world, self), pin=lambda planned: planned.kept or "")
+        self.driver = Driver(around, compiler)
         self.declared_dead = 0  #: how often others have had reason to think so
         self.stopping = False
         self.told: dict[str, int] = {}  #: the news that the driver was told of
@@ -282,11 +331,14 @@ class World:
         self.wrong: list[str] = []  #: what must not be, seen at once
         self.begun: Counter[tuple[str, str, int, int]] = Counter()  #: attempts by run, path, n, epoch
         self.ended: defaultdict[tuple[str, str, int], list[Key]] = defaultdict(list)  #: by process, run, epoch
+        self.rang: defaultdict[tuple[str, str, int], set[str]] = defaultdict(
+            set
+        )  #: times known to be up, by process and claim
         self._affected: Counter[tuple[str, str]] = Counter()  #: effects by run and path
         self._dotted: dict[tuple[str, str, str], int] = {}  #: the same, of attempts that have not ended
         self.processes: list[Process] = []
         self._past: list[Process] = []
-        self._answers: dict[tuple[str, str], str] = {}  #: approvals that a person knows of
+        self._answers: set[tuple[str, str, int]] = set()  #: questions that a person knows of
         self._tasks: set[asyncio.Task[Any]] = set()
         self._knows: dict[tuple[str, str], int] = {}  #: cancels that a process knows of
 
@@ -558,7 +610,8 @@ class World:
     # ---- people
     async def _order(self, order: Order) -> None:
         document = await MemoryJournal.keep_document(self.person, order.text)
-        row = RunRow(order.run_id, "random", document, encode({"k": order.k}), "null", self.now())
+        gate = gate_of(compiler(order.text), RunFacts(order.run_id, self.now(), {"k": order.k}))
+        row = RunRow(order.run_id, "random", document, encode({"k": order.k}), "null", self.now(), gate=gate)
         self._do(self._cancel(order))
         if order.foreground:
             while not self.processes:
@@ -582,8 +635,8 @@ class World:
             await self._insist(lambda: self.person.cancel(order.run_id))
 
     def _cancel_all(self) -> None:
-        for run_id, run in self.store.runs.items():
-            if run.status.state not in ENDS:
+        for run_id, run in list(self.store.runs.items()):
+            if run.row.parent is None and run.status.state not in ENDS:
                 self._see(None, "cancel", run_id)
                 _at_once(MemoryJournal.cancel(self.person, run_id))
 
@@ -599,25 +652,27 @@ class World:
                 return
 
     def _answer_for(self, run_id: str) -> None:
-        order = self._orders[run_id]
         for record in self.store.runs[run_id].records.values():
-            if record.kind == "waits" and (run_id, record.path) not in self._answers:
-                self._answers[run_id, record.path] = ""
-                deadline = json.loads(record.payload)["deadline"]
-                self._do(self._say(order, record.path, None if deadline is None else deadline - self.now()))
+            if record.kind == "waits" and (run_id, record.path, record.n) not in self._answers:
+                self._answers.add((run_id, record.path, record.n))
+                facts = json.loads(record.payload)
+                if "child" not in facts:
+                    deadline = facts["deadline"]
+                    self._do(self._say(run_id, record, None if deadline is None else deadline - self.now()))
 
-    async def _say(self, order: Order, path: str, left_s: float | None) -> None:
+    async def _say(self, run_id: str, asked: Record, left_s: float | None) -> None:
+        order = self._order_of(run_id)
         if order.answers is not None:
-            answer = order.answers.get(path)
+            answer = order.answers.get(run_id, {}).get((asked.path, -asked.n))
             if answer is None and left_s is not None:
                 return
         else:
             if left_s is not None and self.rng.random() < 0.3:
                 return
-            answer = {"answer": "reject" if self.rng.random() < 0.2 else "approve", "by": f"someone-{path}"}
+            answer = {"answer": "reject" if self.rng.random() < 0.2 else "approve", "by": f"someone-{asked.path}"}
             await asyncio.sleep(max(0.0, (8.0 if left_s is None else left_s * 1.2) * self.rng.random()))
         answer = answer or {"answer": "approve", "by": "someone"}
-        await self._insist(lambda: self.person.signal(order.run_id, path, encode(answer)))
+        await self._insist(lambda: self.person.signal(run_id, asked.path, encode(answer)))
 
     # ---- what is seen
     def _see(self, process: Process | None, what: str, run_id: str = "", more: str = "") -> None:
@@ -642,6 +697,8 @@ class World:
         at = f"{process.name} {call.run_id}{call.path}#{call.number}"
         if any((call.path, call.number, kind) in run.records for kind in OUTCOMES) and (owns or sends):
             self.wrong.append(f"performed again, though on record: {at}")
+        if owns and _is_late(call.path, self.rang[process.name, call.run_id, run.status.epoch]):
+            self.wrong.append(f"begun after its time was up: {at}")
         if sends and (call.path, call.number, "begun") not in run.records:
             self.wrong.append(f"a send began before that was on record: {at}")
         if not owns:
@@ -657,8 +714,18 @@ class World:
             self.wrong.append(f"begun after a second cancel: {at}")
         for path, n in self.ended[process.name, call.run_id, run.status.epoch]:
             known = any((path, n, kind) in run.records for kind in OUTCOMES)
-            if not known and depends(self._orders[call.run_id].document, call.path, path):
+            if not known and depends(self.document(call.run_id), call.path, path):
                 self.wrong.append(f"begun ahead of the record of {path}#{n}: {at}")
+
+    def document(self, run_id: str) -> Document:
+        """The document that a run follows, a child run too."""
+        return document_of(self.store.documents[self.store.runs[run_id].row.document])
+
+    def _order_of(self, run_id: str) -> Order:
+        """The order that a run goes back to: its own, or that of whoever has started it."""
+        while (parent := self.store.runs[run_id].row.parent) is not None:
+            run_id = parent.run_id
+        return self._orders[run_id]
 
     def _owns(self, process: Process, run_id: str) -> bool:
         status = self.store.runs[run_id].status
@@ -671,13 +738,19 @@ class World:
         at = f"{process.name} {call.run_id}{call.path}#{call.number}"
         if not self._owns(process, call.run_id):
             self.wrong.append(f"an effect without the run: {at}")
-        if self._affected[call.run_id, call.path] and not call.repeated:
+        origin = without_tries(call.path)
+        if self._affected[call.run_id, origin] and not call.repeated:
             self.wrong.append(f"an unmarked copy of an effect: {at}")
-        if self._affected[call.run_id, call.path] and call.step.at_most_once:
+        if self._affected[call.run_id, origin] and call.step.at_most_once and not self._is_allowed(call):
             self.wrong.append(f"a second effect of what is to happen at most once: {at}")
-        self._affected[call.run_id, call.path] += 1
-        self._dotted[process.name, call.run_id, call.path] = 1
+        self._affected[call.run_id, origin] += 1
+        self._dotted[process.name, call.run_id, origin] = 1
         self.saw(process, "effect", call)
+
+    def _is_allowed(self, call: Call) -> bool:
+        """Whether somebody was asked after the attempt before this one, and has said that it be made."""
+        answer = self.store.runs[call.run_id].records.get((call.path, call.number - 1, "signal"))
+        return answer is not None and json.loads(answer.payload)["answer"] == "approve"
 
     def ends(self, process: Process, call: Call, outcome: Outcome) -> None:
         """An attempt has ended; one that has proved that nothing happened was no effect."""
@@ -686,7 +759,8 @@ class World:
         self.saw(process, "end", call, outcome.state)
         self.ended[process.name, call.run_id, _EPOCH.get()].append((call.path, call.number))
         if outcome.failure is not None and outcome.failure.effect == "none":
-            self._affected[call.run_id, call.path] -= self._dotted.pop((process.name, call.run_id, call.path), 0)
+            origin = without_tries(call.path)
+            self._affected[call.run_id, origin] -= self._dotted.pop((process.name, call.run_id, origin), 0)
 
     def written(self, process: Process | None, claim: Claim, news: int) -> None:
         """A write was accepted."""
@@ -697,6 +771,14 @@ class World:
         told = [record for record in run.records.values() if record.kind in NEWS]
         self.knows(process, claim.run_id, told[:news])
 
+    def has_ended(self, run_id: str) -> None:
+        """A run has ended: so have its children, unless it was to end at once."""
+        at_once = ("", 2, "cancel") in self.store.runs[run_id].records
+        for run in self.store.runs.values():
+            parent = run.row.parent
+            if parent is not None and parent.run_id == run_id and run.status.state in OPEN and not at_once:
+                self.wrong.append(f"{run_id} has ended before {run.row.id}")
+
     def knows(self, process: Process | None, run_id: str, records: Iterable[Record]) -> None:
         """A process has learned of the cancels among these records."""
         assert process is not None
@@ -704,16 +786,16 @@ class World:
 
     def _at_rest(self) -> bool:
         runs = self.store.runs
-        return len(runs) == len(self.orders) and all(
+        return sum(run.row.parent is None for run in runs.values()) == len(self.orders) and all(
             run.status.state in ENDS or (run.status.state == "parked" and "poison" not in str(run.status.reason))
             for run in runs.values()
         )
 
     def _say_what_is_left(self) -> None:
-        for order in self.orders:
-            run = self.store.runs.get(order.run_id)
+        for run_id in {*(order.run_id for order in self.orders), *self.store.runs}:
+            run = self.store.runs.get(run_id)
             if run is None or run.status.state not in ENDS:
-                self.wrong.append(f"{order.run_id} is left: {run and run.status}")
+                self.wrong.append(f"{run_id} is left: {run and run.status}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -728,6 +810,22 @@ class _Question:
     answer: asyncio.Future[Any]
     back_s: float
     is_lost: bool  #: the answer
+
+
+def _is_late(path: str, rang: Collection[str]) -> bool:
+    """Tell whether the time of something that a step is part of is up."""
+    outer, after = path, ""
+    while outer:
+        steps = {outer, outer.rpartition("[")[0] if outer.endswith("]") else outer}
+        if after != "@on_error" and any(step in rang for step in steps if _is_step(step)):
+            return True
+        outer, _, after = outer.rpartition("/")
+    return "" in rang and not path.startswith("/@")
+
+
+def _is_step(path: str) -> bool:
+    """Tell whether a path is that of a step, not of a try of it, whose pause before it has the same number."""
+    return re.search(r"/@\d+$", path) is None
 
 
 _TOLD = frozenset({"write", "release", "claim", "signal", "cancel", "submit", "accept", "resume"})

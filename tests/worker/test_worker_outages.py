@@ -56,13 +56,13 @@ async def test_a_database_that_goes_away_is_waited_for(away: tuple[Workplace, Po
     assert [worker.popen.poll() for worker in workers] == [None, None]
     server.start()
     until(lambda: sum(len(worker.events("run")) for worker in workers) == 10, AWAY_S * 3 + 20)
+    until(lambda: any(worker.events("journal_away") and worker.events("journal_back") for worker in workers), 20)
     for worker in workers:
         worker.signal(signal.SIGTERM)
 
     assert [worker.end() for worker in workers] == [0, 0]
     assert await place.states() == {"succeeded": 10}
     assert len(place.seen("begin")) == 30
-    assert any(worker.events("journal_away") and worker.events("journal_back") for worker in workers)
 
 
 async def test_a_stop_while_the_database_is_away(away: tuple[Workplace, Postgres]) -> None:

@@ -63,6 +63,35 @@ class Prices:
             total += tokens * (price or 0) / MILLION
         return Cost(round(total, 12), self.currency)
 
+    def most(
+        self, prompt_tokens: int, completion_tokens: int, *, kept: bool = False, audio: bool = False
+    ) -> Cost | None:
+        """Return the most that an answer can cost, at any hour, with at most so many tokens; None: nobody knows.
+
+        No usage within these counts has a higher `cost`.
+
+        Args:
+            prompt_tokens: The longest that the input may be.
+            completion_tokens: The longest that the output may be, thoughts among it.
+            kept: Whether the request may ask the provider to keep the input for an hour.
+            audio: Whether sound may be heard or spoken.
+        """
+        lengths = (0, *(tier.above + 1 for tier in self.tiers if tier.above < prompt_tokens))
+        hours = [self, *([replace(self, **dict[str, Any](self.off_peak.prices))] if self.off_peak else [])]
+        read = ("input", "cached_input", "cache_write", *(("cache_write_1h",) if kept else ()))
+        heard, spoken = (("audio_input",), ("audio_output",)) if audio else ((), ())
+        needed = ("input", "output", *heard, *spoken)
+        totals = []
+        for prices in (each._for(length) for each in hours for length in lengths):
+            if any(prices._price(kind) is None for kind in needed):
+                return None
+            of_input, of_output = prices._dearest(*read, *heard), prices._dearest("output", "reasoning", *spoken)
+            totals.append(self.request + (prompt_tokens * of_input + completion_tokens * of_output) / MILLION)
+        return Cost(round(max(totals), 12), self.currency)
+
+    def _dearest(self, *kinds: str) -> float:
+        return max(price for kind in kinds if (price := self._price(kind)) is not None)
+
     def _at(self, at: datetime | None) -> Prices:
         """Return the prices at an instant."""
         if self.off_peak is None or not self.off_peak.covers((at or datetime.now(UTC)).astimezone(UTC)):

@@ -11,7 +11,7 @@ from weft import arguments
 from weft.catalogue import Catalogue
 from weft.cli.terminal import clean_line
 from weft.connections import fields_of, from_text, problems_of, without_secret
-from weft.manifest import ConnectionType, Parameter
+from weft.manifest import LIMITS, ConnectionType, Parameter
 from weft.registry import Registry
 from weft.types import Json, JsonObject
 
@@ -70,8 +70,8 @@ def ask(kind: ConnectionType, known: Mapping[str, Json], catalogue: Catalogue, *
 
 
 def _each(kind: ConnectionType, values: JsonObject, catalogue: Catalogue) -> Iterator[Parameter]:
-    """Yield the fields in their order, with those that the answers so far have brought."""
-    told: set[str] = set()
+    """Yield the fields in their order, with those that the answers so far have brought; nobody is asked for limits."""
+    told: set[str] = set(LIMITS)
     while field := next((each for each in fields_of(kind, values, catalogue) if each.name not in told), None):
         told.add(field.name)
         yield field

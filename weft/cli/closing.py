@@ -16,6 +16,9 @@ LONGEST = 200
 
 ORDER: tuple[StepState, ...] = ("succeeded", "failed", "cancelled", "skipped", "waiting", "running", "pending")
 
+_WITHIN = re.compile(r"/(?!(?:@\d+/)?@[a-z])|\[")
+"""Where the path of a step has that of one that it is a part of; what is done beside one, `/ask/@notify/tell`, is no part."""
+
 
 def summary(view: RunView) -> str:
     """Say how the run ended: `2 steps succeeded in 6.1 s`."""
@@ -76,7 +79,7 @@ def mails(
 
 def _leaves(steps: list[StepView]) -> Iterator[StepView]:
     """Yield the steps that nothing else is part of."""
-    outer = {step.path[: found.start()] for step in steps for found in re.finditer(r"[/\[]", step.path)}
+    outer = {step.path[: found.start()] for step in steps for found in _WITHIN.finditer(step.path)}
     return (step for step in steps if step.path not in outer)
 
 

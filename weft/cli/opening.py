@@ -13,6 +13,7 @@ from weft.cli.state import State
 from weft.errors import WeftError
 from weft.registry import Registry
 from weft.runtime import Runtime
+from weft.workflow import BESIDE
 
 WORKSPACE = Path("workflows")
 
@@ -35,8 +36,8 @@ def open_runtime(state: State, on_progress: Callable[[str, int, int], None] | No
 
 
 def documents() -> list[Path]:
-    """Return the workflows of the workspace, without the files that hold their layout."""
-    return [path for path in sorted(WORKSPACE.glob("*.yaml")) if not path.name.endswith(".layout.yaml")]
+    """Return the workflows of the workspace, without the files that lie beside them."""
+    return [path for path in sorted(WORKSPACE.glob("*.yaml")) if not path.name.endswith(BESIDE)]
 
 
 def workflow_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

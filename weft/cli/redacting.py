@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from weft.engine.report import Shape
@@ -20,18 +22,28 @@ BUILT_IN = "built in"
 
 def redacted(shape: T, redactor: Redactor) -> T:
     """Return a report with every known secret masked, and whatever looks like a credential."""
-    masked = _without_patterns(redactor.value(shape.model_dump(mode="json")))
+    masked = _each_text(shape.model_dump(mode="json"), _masking(redactor))
     return type(shape).model_validate(masked)
 
 
-def _without_patterns(value: Any) -> Any:
+def _masking(redactor: Redactor) -> Callable[[str], str]:
+    """Return what masks a text; a report has most of its long ones several times."""
+
+    @cache
+    def masked(text: str) -> str:
+        return PATTERNS.sub(MASK, redactor.text(text))
+
+    return masked
+
+
+def _each_text(value: Any, masked: Callable[[str], str]) -> Any:
     match value:
         case str():
-            return PATTERNS.sub(MASK, value)
+            return masked(value)
         case dict():
-            return {_without_patterns(key): _without_patterns(item) for key, item in value.items()}
+            return {_each_text(key, masked): _each_text(item, masked) for key, item in value.items()}
         case list():
-            return [_without_patterns(item) for item in value]
+            return [_each_text(item, masked) for item in value]
         case _:
             return value
 

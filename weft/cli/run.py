@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import click
 
-from weft.cli import closing, logs
+from weft.cli import closing, logs, rehearsing
 from weft.cli.exits import ExitCode
 from weft.cli.following import settle
 from weft.cli.inputs import given
@@ -20,7 +21,7 @@ from weft.cli.lines import PlainLines, Silence
 from weft.cli.live import LiveDisplay
 from weft.cli.opening import documents, open_runtime, workflow_names
 from weft.cli.problems import tell
-from weft.cli.redacting import redacted
+from weft.cli.redacting import learn_secrets, redacted
 from weft.cli.run_reading import summaries
 from weft.cli.state import (
     State,
@@ -38,6 +39,9 @@ from weft.engine.report import RunReport
 from weft.errors import JournalRefused, JournalUnavailable, Problem
 from weft.journal.base import Journal, RunQuery
 from weft.plan import Plan
+from weft.rehearsal import dry_run as dry_runs
+from weft.rehearsal import recording
+from weft.rehearsal.dry_run import DryRun
 from weft.runtime import Runtime
 from weft.types import JsonObject
 
@@ -52,7 +56,27 @@ Work: TypeAlias = Callable[[Observer, bool], Awaitable[RunReport]]
 """Drives a run whose events the observer is told of; the other argument says whether output is to be shown as it comes."""
 
 
-@click.command("run")
+class _Grouped(click.Command):
+    """Shows the options for trying a workflow apart from those for running it."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        trying: list[tuple[str, str]] = []
+        running: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            told = parameter.get_help_record(ctx)
+            if told is not None and isinstance(parameter, click.Option):
+                (trying if parameter.name in _TRYING else running).append(told)
+        with formatter.section("Options"):
+            formatter.write_dl(running)
+        with formatter.section("Try it out"):
+            formatter.write_dl(trying)
+
+
+_TRYING = ("dry_run", "until", "only", "pinned", "record", "replay_from")
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("run", cls=_Grouped)
 @click.argument("workflow", metavar="WORKFLOW", required=False, shell_complete=workflow_names)
 @click.option("-i", "--input", "pairs", metavar="NAME=VALUE", multiple=True, help="Give one input. May be repeated.")
 @click.option(
@@ -64,6 +88,18 @@ Work: TypeAlias = Callable[[Observer, bool], Awaitable[RunReport]]
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but what went wrong.")
 @click.option("--detach", is_flag=True, help="Hand the run over to a worker, and print its id.")
+@click.option("--dry-run", is_flag=True, help="Send nothing and open nothing: show what each step would be given.")
+@click.option("--until", metavar="STEP", help="Stop after STEP: run it and what it needs, nothing else.")
+@click.option("--only", metavar="STEP", help="Run STEP alone.")
+@click.option(
+    "--pin",
+    "pinned",
+    metavar="FILE",
+    type=_file,
+    help="Outputs of steps that are not run: STEP: OUTPUT, as YAML or JSON.",
+)
+@click.option("--record", metavar="FILE", type=_file, help="Keep the real answers in FILE.")
+@click.option("--replay", "replay_from", metavar="FILE", type=_file, help="Take answers from FILE; nothing is opened.")
 @pack_option
 @connections_option
 @env_option
@@ -78,26 +114,82 @@ def command(
     as_json: bool,
     quiet: bool,
     detach: bool,
+    dry_run: bool,
+    until: str | None,
+    only: str | None,
+    pinned: Path | None,
+    record: Path | None,
+    replay_from: Path | None,
 ) -> ExitCode:
     """Run WORKFLOW, a path or a name, and watch it until it ends.
 
     A name is looked for in workflows/ here, then among the examples of the packs.
     With --json the run's report goes to standard output and the display to standard error.
     """
+    _refuse_together(
+        {"--dry-run": dry_run, "--replay": replay_from, "--detach": detach, "--record": record},
+        {"--until": until, "--only": only},
+    )
+    if pinned is not None and not (until or only or dry_run):
+        raise click.UsageError("--pin goes with --only, --until or --dry-run: a whole run has real outputs.")
     log = logs.start(state)
     relay = Relay()
     runtime = open_runtime(state, relay.progress)
     if workflow is None:
         known = sorted({path.stem for path in documents()} | set(runtime.registry.workflows()))
         raise click.UsageError(f"Missing argument 'WORKFLOW'. There are: {', '.join(known)}.")
-    plan = runtime.compile(runtime.find_workflow(workflow))
-    inputs = runtime.inputs(plan, given(pairs, file), text=bool(pairs))
+    whole = runtime.compile(runtime.find_workflow(workflow))
+    plan = rehearsing.part_of(whole, until, only, pinned)
+    values = given(pairs, file)
+    if replay_from is not None:
+        kept = recording.load(replay_from)
+        recording.require_of(kept, replay_from, plan.workflow.name)
+        inputs = runtime.inputs(plan, {**kept.inputs, **values}, text=bool(pairs))
+        work = dry_runs.replay(runtime, plan, kept, replay_from, inputs)
+        return _rehearsed(state, runtime, plan, whole, work, as_json=as_json, quiet=quiet)
+    inputs = runtime.inputs(plan, values, text=bool(pairs))
+    if dry_run:
+        work = dry_runs.dry_run(runtime, plan, inputs)
+        return _rehearsed(state, runtime, plan, whole, work, as_json=as_json, quiet=quiet)
     if detach:
         return asyncio.run(_handed_over(runtime, plan, inputs, as_json=as_json))
-    code = asyncio.run(Session(state, runtime, plan, relay, as_json=as_json, quiet=quiet).run(inputs))
+    if record is not None:
+        recording.require_writable(record)
+    told = rehearsing.left_out(plan, whole)
+    if told and not quiet:
+        click.echo(told, err=as_json)
+    code = asyncio.run(Session(state, runtime, plan, relay, as_json=as_json, quiet=quiet, record=record).run(inputs))
     if log.has_errors:
         click.echo(f"The log has more: {log.file}", err=True)
     return code
+
+
+def _refuse_together(*groups: dict[str, object]) -> None:
+    """Refuse options of which only one can be meant."""
+    for group in groups:
+        given_ = [name for name, value in group.items() if value]
+        if len(given_) > 1:
+            raise click.UsageError(f"{given_[0]} and {given_[1]} exclude each other.")
+
+
+def _rehearsed(
+    state: State,
+    runtime: Runtime,
+    plan: Plan,
+    whole: Plan,
+    work: Coroutine[None, None, DryRun],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> ExitCode:
+    """Return the exit code of a run that is played in memory, and show it; the journal of the home stays closed."""
+
+    async def played() -> DryRun:
+        async with runtime:
+            await learn_secrets(runtime, plan)
+            return await work
+
+    return rehearsing.show(asyncio.run(played()), plan, whole, state, runtime.redactor, as_json=as_json, quiet=quiet)
 
 
 async def _handed_over(runtime: Runtime, plan: Plan, inputs: JsonObject, *, as_json: bool) -> ExitCode:
@@ -139,9 +231,20 @@ class Relay:
 class Session:
     """One run and those who watch it."""
 
-    def __init__(self, state: State, runtime: Runtime, plan: Plan, relay: Relay, *, as_json: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        state: State,
+        runtime: Runtime,
+        plan: Plan,
+        relay: Relay,
+        *,
+        as_json: bool,
+        quiet: bool,
+        record: Path | None = None,
+    ) -> None:
         self._state, self._runtime, self._plan, self._relay = state, runtime, plan, relay
         self._as_json = as_json
+        self._record = record  #: the file to which the answers of the run go
         self._view = RunView({step.name: (step.uses, step.title) for step in plan.every_step()})
         self._display = self._relay.display = self._choose_display(quiet)
         self._asked = 0  #: times that somebody asked to stop
@@ -151,10 +254,14 @@ class Session:
         """Run to the end, show it, and return the exit code; the runtime is closed then."""
         with Interrupts(self._stop) as interrupts:
             async with self._runtime:
+                await learn_secrets(self._runtime, self._plan)
                 report = await self._shown(
                     lambda observe, watched: self._runtime.run(self._plan, inputs, observe, watched=watched)
                 )
-        return self._end(report, interrupts)
+                code = self._end(report, interrupts)
+                if self._record is not None:
+                    click.echo(await self._recorded(self._record, report.run_id), err=self._as_json)
+        return code
 
     async def follow(self, work: Work) -> ExitCode:
         """Show what `work` makes of a run, and return the exit code; the runtime stays open."""
@@ -166,9 +273,11 @@ class Session:
         with self._display:
             report = await work(self._observe, isinstance(self._display, LiveDisplay))
             self._display.settle(lambda view: settle(view, report))
+            redactor = self._runtime.redactor
+            self._view.outputs = recording.masked(self._view.outputs, redactor)  # before they are cut to fit a line
             lines = [closing.summary(self._view), *closing.outputs(self._view), *self._mails()]
             lines += await self._others(report.run_id)
-            self._display.finish([self._runtime.redactor.text(line) for line in lines])
+            self._display.finish([recording.masked(line, redactor) for line in lines])
         return report
 
     def _end(self, report: RunReport, interrupts: Interrupts) -> ExitCode:
@@ -189,9 +298,11 @@ class Session:
         return (LiveDisplay if is_live(stream) else PlainLines)(stream, title, self._view)
 
     def _observe(self, event: Event) -> None:
-        if isinstance(event, Logged) and not event.path:
-            self._display.remark(event.message)
-            return
+        if isinstance(event, Logged):
+            event = replace(event, message=recording.masked(event.message, self._runtime.redactor))
+            if not event.path:
+                self._display.remark(event.message)
+                return
         self._display(event)
         if isinstance(event, RunStarted):
             for _ in range(self._asked):  # it was asked to stop before it had begun
@@ -212,6 +323,11 @@ class Session:
         self._display.remark(again if self._asked == 1 else "stopping at once")
         if self._view.run_id:
             self._cancel(self._view.run_id)
+
+    async def _recorded(self, file: Path, run_id: str) -> str:
+        """Keep the answers of the run in a file, and say so."""
+        count = await recording.save(file, self._runtime, run_id)
+        return f"{count} answer{'' if count == 1 else 's'} kept in {file}"
 
     async def _others(self, run_id: str) -> list[str]:
         """Say which other runs wait for somebody to go on with them."""

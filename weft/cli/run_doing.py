@@ -7,7 +7,8 @@ import getpass
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import click
 
@@ -27,12 +28,14 @@ from weft.engine.replaying import Repeat
 from weft.engine.report import RunReport
 from weft.errors import InvalidInputs, JournalRefused, NotFound
 from weft.journal.base import ENDS, Journal, Kept, Listed
-from weft.outcome import decode, encode
+from weft.outcome import decode
 from weft.plan import Plan
+from weft.redaction import Secret
 from weft.repeating import Repetition
 from weft.runtime import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])
+Answer: TypeAlias = Literal["approve", "reject"]
 
 PATHS_NAMED: Final = 4
 """Of the places at which a step has sent before, these many are named."""
@@ -189,36 +192,84 @@ async def _require_resumable(journal: Journal, found: Listed) -> None:
 
 
 @click.command("answer", short_help="Answer a step that waits for an approval.")
-@_run_argument
-@click.argument("step", metavar="STEP")
-@click.argument("answer_", metavar="approve|reject", type=click.Choice(["approve", "reject"]))
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.argument("step", metavar="[STEP]", required=False)
+@click.argument("answer_", metavar="[approve|reject]", required=False, type=click.Choice(["approve", "reject"]))
+@click.option(
+    "--token", metavar="TOKEN", help="Answer by the token of a link, or by the link itself; it says who answers."
+)
+@click.option("--approve", "said", flag_value="approve", help="With --token: approve.")
+@click.option("--reject", "said", flag_value="reject", help="With --token: reject.")
 @click.option("--by", metavar="NAME", help="Who answers [default: your name on this machine].")
 @click.option("--comment", metavar="TEXT", help="Why; later steps can read it.")
 @_options
 @pass_state
 def answer(
-    state: State, *, run_id: str, step: str, answer_: str, by: str | None, comment: str | None, as_json: bool
+    state: State,
+    *,
+    run_id: str | None,
+    step: str | None,
+    answer_: Answer | None,
+    token: str | None,
+    said: Answer | None,
+    by: str | None,
+    comment: str | None,
+    as_json: bool,
 ) -> ExitCode:
-    """Approve or reject what STEP of RUN asks.
+    """Approve or reject what STEP of RUN asks: weft runs answer RUN STEP approve.
 
     Where the question names who may answer, --by must be one of them. It is what you say of yourself: nobody checks it.
+    A token names run, step and who answers: weft runs answer --token TOKEN --approve.
     """
+    if token is not None:
+        if run_id is not None or by is not None:
+            raise click.UsageError("A token says which step is answered and by whom: leave out RUN, STEP and --by.")
+        token, meant = _token_of(token)
+        state.redactor.add(Secret(token))
+        if (said or meant) is None:
+            raise click.UsageError("Say what the answer is: --approve or --reject.")
+        return _answer_by_token(state, token, said or meant or "reject", comment, as_json=as_json)
+    if run_id is None or step is None or answer_ is None or said is not None:
+        raise click.UsageError("Give RUN, STEP and approve or reject; or --token TOKEN with --approve or --reject.")
     doing = _Doing(state, as_json=as_json)
 
     async def work(runtime: Runtime) -> ExitCode:
-        journal = runtime.journal
-        found = await journal.load((await find(journal, run_id)).row.id)
-        run, path = found.row.id, _asking(found, step)
+        found = await runtime.journal.load((await find(runtime.journal, run_id)).row.id)
+        path = _asking(found, step)
         _require_allowed(found, path, by)
-        payload = {"answer": answer_, "by": by or _name(), "comment": comment, "at": runtime.journal.now()}
-        await journal.signal(run, path, encode(payload))
-        done = "approved" if answer_ == "approve" else "rejected"
-        later = f" Whoever has the run goes on with it; if nobody does: weft worker, or weft runs resume {run}"
-        if found.status.state == "parked":
-            later = f" The run is parked; to go on with it: weft runs resume {run}"
-        return await doing.tell(run, f"Step {path.strip('/')} of run {run} is {done}.{later}")
+        await runtime.answer(found.row.id, path, answer_, by=by or _name(), comment=comment)
+        return await _tell_answer(doing, found, path, answer_)
 
     return doing.do(work)
+
+
+def _answer_by_token(state: State, token: str, said: Answer, comment: str | None, *, as_json: bool) -> ExitCode:
+    doing = _Doing(state, as_json=as_json)
+
+    async def work(runtime: Runtime) -> ExitCode:
+        question = await runtime.answer_by_token(token, said, comment)
+        found = await runtime.journal.status(question.run_id)
+        return await _tell_answer(doing, found, question.path, said)
+
+    return doing.do(work)
+
+
+async def _tell_answer(doing: _Doing, found: Listed, path: str, said: Answer) -> ExitCode:
+    run, done = found.row.id, "approved" if said == "approve" else "rejected"
+    later = f" Whoever has the run goes on with it; if nobody does: weft worker, or weft runs resume {run}"
+    if found.status.state == "parked":
+        later = f" The run is parked; to go on with it: weft runs resume {run}"
+    return await doing.tell(run, f"Step {path.strip('/')} of run {run} is {done}.{later}")
+
+
+def _token_of(text: str) -> tuple[str, Answer | None]:
+    """Return the token that a text is or that a link holds, and the answer that the link gives."""
+    parts = urlsplit(text.strip())
+    if not parts.scheme or not parts.netloc:
+        return text.strip(), None
+    given = parse_qs(parts.query).get("answer", [""])[-1]
+    meant: Answer | None = "approve" if given == "approve" else "reject" if given == "reject" else None
+    return parts.path.rsplit("/", 1)[-1], meant
 
 
 def _require_allowed(found: Kept, path: str, by: str | None) -> None:

@@ -53,18 +53,17 @@ def symbols(stream: TextIO) -> Symbols:
 
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-_REPLACED = [
-    *range(0x80, 0xA0),  # further control characters, which some terminals obey
-    0x061C,
-    0x200E,
-    0x200F,
-    *range(0x2028, 0x202F),  # line and paragraph separators; overrides of the writing direction
-    *range(0x2066, 0x206A),
-    *range(0xD800, 0xE000),  # lone surrogates, which no encoding takes
-    0xFEFF,
-    *range(0xE0000, 0xE0080),  # invisible tags
-]
-_HARMLESS = _PICTURES | dict.fromkeys(_REPLACED, 0xFFFD)
+_REPLACED = (
+    range(0x80, 0xA0),  # further control characters, which some terminals obey
+    range(0x061C, 0x061D),
+    range(0x200E, 0x2010),
+    range(0x2028, 0x202F),  # line and paragraph separators; overrides of the writing direction
+    range(0x2066, 0x206A),
+    range(0xD800, 0xE000),  # lone surrogates, which no encoding takes
+    range(0xFEFF, 0xFF00),
+    range(0xE0000, 0xE0080),  # invisible tags
+)
+_HARMLESS = _PICTURES | {code: 0xFFFD for codes in _REPLACED for code in codes}
 
 
 def clean(text: str) -> str:
@@ -80,7 +79,9 @@ def clean_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-_ESCAPED = re.compile(f"[{''.join(map(re.escape, map(chr, _HARMLESS)))}]")
+_ESCAPED = re.compile(  # by ranges: each character above U+FFFF that has an entry of its own slows the search down
+    f"[{''.join(map(chr, _PICTURES))}{''.join(f'{chr(codes[0])}-{chr(codes[-1])}' for codes in _REPLACED)}]"
+)
 
 
 def to_json(value: Any) -> str:

@@ -29,6 +29,7 @@ from weft.connections import unfitting
 from weft.errors import InvalidDocument, NotFound, PackError, Problem, Where
 from weft.runtime import Runtime, environments_file
 from weft.source import Source
+from weft.workflow import BESIDE
 
 Kind: TypeAlias = Literal["workflow", "manifest", "connection-type", "environments"]
 
@@ -176,7 +177,7 @@ def _within(name: str) -> list[str]:
     files = [file for part in parts or [folder] for file in sorted(part.glob("*.yaml"))]
     if not files:
         raise NotFound(f"There is no document in {name}.", code="no_documents", remedy="Documents end in .yaml.")
-    return [str(file) for file in files if not file.name.endswith(".layout.yaml")]
+    return [str(file) for file in files if not file.name.endswith(BESIDE)]
 
 
 def _connection_type(document: Source) -> Iterable[Problem]:

@@ -30,6 +30,8 @@ from weft.types import Json
 KEPT = 8_000
 """Characters of streamed text that are kept at each end; a terminal shows far fewer."""
 
+_TURN = re.compile(r"\[\d+\]$")
+
 
 @dataclass
 class AttemptView:
@@ -130,6 +132,7 @@ class RunView:
         self.fetch: Fetch | None = None
         self._steps: dict[str, StepView] = {}
         self._next: dict[str, str | None] = {}  #: path of a row → that of the row below; "" → the first
+        self._turns: dict[str, list[StepView]] = {}  #: path of a step → the rows of its turns
         self._last: dict[str, str] = {}  #: part of the tree → path of the last row in it
         self._rows: list[StepView] | None = []  #: all in their order; None: to be gathered again
 
@@ -174,7 +177,7 @@ class RunView:
             case StepStarted():
                 step.state, step.began = "running", self.clock()
             case AttemptStarted():
-                step.state, step.wait_until, step.log = "running", None, ""
+                step.state, step.wait_until, step.log, step.ms = "running", None, "", None
                 step.began = self.clock() if step.began is None else step.began
                 step.head = step.tail = ""
                 step.pieces, step.first_piece = 0, None
@@ -192,6 +195,7 @@ class RunView:
                 step.question = None
                 step.state, step.ms = event.state, event.ms
                 step.output, step.problem, step.wait_until = event.output, event.problem, None
+                self._end_turns(event)
             case Logged():
                 step.log = clean_line(event.message)
 
@@ -214,12 +218,25 @@ class RunView:
         attempt.ms, attempt.problem, attempt.wait_s = event.ms, event.problem, event.wait_s
         if event.problem is not None and event.wait_s > 0:
             step.state, step.wait_until = "waiting", self.clock() + event.wait_s
+        elif _TURN.search(step.path):  # nothing else tells of its end
+            step.state = "succeeded" if event.problem is None else "cancelled" if event.cancelled else "failed"
+            step.ms = event.ms if step.began is None else round((self.clock() - step.began) * 1000)
+
+    def _end_turns(self, event: StepEnded) -> None:
+        """No turn goes on when its step has ended: one that was asked about, or cut off, is told no end of its own."""
+        for turn in self._turns.get(event.path, ()):
+            if turn.state in ("running", "waiting"):
+                turn.state, turn.question, turn.wait_until = event.state, None, None
+                turn.ms = event.ms if turn.began is None else round((self.clock() - turn.began) * 1000)
 
     def _insert(self, path: str) -> None:
         name = name_of(path)
         uses, title = self._planned.get(name, ("", name.rpartition("/")[2]))
-        turn = re.search(r"\[\d+\]$", path)
-        self._place(StepView(path, uses, clean_line(title) + (f" {turn[0]}" if turn else "")))
+        turn = _TURN.search(path)
+        row = StepView(path, uses, clean_line(title) + (f" {turn[0]}" if turn else ""))
+        self._place(row)
+        if turn:
+            self._turns.setdefault(path[: turn.start()], []).append(row)
 
     def _place(self, row: StepView) -> None:
         """Put a row below the last one that is nearest to it, or at the end.
@@ -267,7 +284,7 @@ def _around(path: str) -> Iterator[str]:
 def own_name(path: str) -> str:
     """Return what of a path tells a row from those around it: `[3] mail` in a loop, else the step's id."""
     parts = path.strip("/").split("/")
-    turn = re.search(r"\[\d+\]$", parts[-2]) if len(parts) > 1 else None
+    turn = _TURN.search(parts[-2]) if len(parts) > 1 else None
     own = parts[-1] if not turn else f"{turn[0]} {parts[-1]}"
     return f"{parts[0].removeprefix('@')}/{own}" if parts[0].startswith("@") else own
 

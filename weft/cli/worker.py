@@ -71,7 +71,8 @@ class Seconds(click.FloatRange):
 def command(
     state: State, *, concurrency: int, grace_s: float, until_idle: bool, run_id: str | None, as_json: bool
 ) -> ExitCode:
-    """Go on with all runs: those handed over with --detach, those that waited, those that dead processes left.
+    """Go on with all runs: those handed over with --detach, those that waited, those that dead processes left; and
+    start those whose time has come by a schedule of the workflows in workflows/ (weft schedules shows them).
 
     Start any number of workers; on many machines, with one database that WEFT_DATABASE_URL names. Ctrl-C or SIGTERM
     stops it: nothing new is begun, every run rests after the step that it is in, or when the grace is over, and goes on
@@ -273,6 +274,34 @@ def _stopped(facts: Facts) -> Sequence[str]:
     return [f"stopped: {facts['ended']} {'run' if facts['ended'] == 1 else 'runs'} ended{parked}{rest}"]
 
 
+def _schedule(facts: Facts) -> Sequence[str]:
+    name = f"schedule {facts['schedule']}"
+    match facts["change"]:
+        case "retired":
+            return [f"{name} retired: the workspace no longer has it, or not enabled"]
+        case "foreign":
+            take = "to take it over: weft schedules sync --take"
+            return [f"{name} differs from what {facts['source']} has armed, and stays as it is; {take}"]
+    upcoming = "paused" if facts["paused"] else f"next {facts['next']}" if facts["next"] else "no start to come"
+    how = "edited" if facts["change"] == "edited" else "armed"
+    where = f", from {facts['source']}" if facts["change"] == "elsewhere" else ""
+    return [f"{name} {how}: {facts['times']} {facts['timezone']}, {upcoming}{where}"]
+
+
+def _not_armed(facts: Facts) -> Sequence[str]:
+    place = ":".join(str(part) for part in (facts["file"], facts["line"]) if part)
+    kept = ", ".join(facts["kept"])
+    effect = f"{kept} goes on as it was armed last" if kept else "its schedules start nothing"
+    return [f"workflow {facts['workflow']} cannot be armed, {effect}: {place}: {_with_remedy(facts)}"]
+
+
+def _missed(facts: Facts) -> Sequence[str]:
+    count = facts["count"]
+    starts = "1 start" if count == 1 else f"{count:,} starts"
+    span = facts["first"] if count == 1 else f"{facts['first']} to {facts['last']}"
+    return [f"schedule {facts['schedule']} missed {starts}, {span}: {facts['reason']['message']}"]
+
+
 TEXTS: Final[dict[str, Callable[[Facts], Sequence[str]]]] = {
     "started": _started,
     "run": _run,
@@ -285,6 +314,15 @@ TEXTS: Final[dict[str, Callable[[Facts], Sequence[str]]]] = {
     "claimed": lambda facts: [f"run {facts['run_id']} claimed"],
     "journal_away": lambda facts: [f"waiting for the journal: {_with_remedy(facts)}"],
     "journal_back": lambda facts: ["the journal is back"],
+    "schedule": _schedule,
+    "not_armed": _not_armed,
+    "missed": _missed,
+    "skipped": lambda facts: [
+        f"schedule {facts['schedule']} skipped {facts['count']} starts in a row: {facts['reason']['message']}"
+    ],
+    "cannot_fire": lambda facts: [
+        f"schedule {facts['schedule']} cannot start its runs from here: {_with_remedy(facts)}"
+    ],
     "removed": lambda facts: [f"{facts['runs']} old {'run' if facts['runs'] == 1 else 'runs'} removed"],
     "stopping": lambda facts: [
         f"stopping: {facts['running']} in hand, at most {duration(facts['grace_s'])}; a second signal does not wait"

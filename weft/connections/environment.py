@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from weft.catalogue import Catalogue
 from weft.connections.fields import checked, fields_of, from_text, settings_of
-from weft.manifest import ConnectionType
+from weft.manifest import LIMITS, ConnectionType
 from weft.plan import ConnectionFacts, variable
 from weft.sdk import Connection
 from weft.types import JsonObject
@@ -70,11 +71,13 @@ class Environment:
             for field in fields_of(kind, chosen, self._catalogue):
                 if field.name not in own and (set_ := self._first(name, [f"{{NAME}}_{field.name.upper()}"])):
                     found[field.name] = set_
+        if not found.keys() - set(LIMITS):  # limits alone make no connection
+            return {}
         return {} if any(key in self._taken for key, _ in found.values()) else found
 
     def _first(self, name: str, patterns: Iterable[str]) -> tuple[str, str] | None:
-        names = [pattern.replace("{NAME}", variable(name)) for pattern in patterns]
-        return next(((key, text) for key in names if (text := self._environ.get(key))), None)
+        keys = _variables(name, tuple(patterns))
+        return next(((key, text) for key in keys if (text := self._environ.get(key))), None)
 
     def _values(self, name: str, kind: ConnectionType, given: Mapping[str, tuple[str, str]]) -> JsonObject:
         texts = {field: text for field, (_, text) in given.items()}
@@ -82,3 +85,9 @@ class Environment:
         known = {"provider": name, **texts} if provided else texts
         fields = {field.name: field for field in fields_of(kind, known, self._catalogue)}
         return {key: from_text(fields[key], text) for key, text in known.items()}
+
+
+@lru_cache(maxsize=1024)
+def _variables(name: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the variables that a connection of this name may have; asked for several times at each attempt."""
+    return tuple(pattern.replace("{NAME}", variable(name)) for pattern in patterns)

@@ -36,6 +36,7 @@ class File:
             name for name, entry in self._entries.items() if not any(map(_refers, entry.values()))
         )
         self._told: dict[str, ConnectionFacts] = {}  #: of literal entries, which never change
+        self._opened: dict[str, Connection] = {}  #: the same
         self._refuse_open_secrets()
 
     @property
@@ -133,6 +134,14 @@ class File:
         )
 
     async def open(self, name: str, wanted: str, note: Callable[[str], None]) -> Connection:
+        if name not in self._literal:
+            return self._open(name)
+        found = self._opened.get(name)
+        if found is None:
+            found = self._opened[name] = self._open(name)
+        return found
+
+    def _open(self, name: str) -> Connection:
         fields = self._fields(name)
         values: JsonObject = {}
         for key, value in self._entries[name].items():

@@ -89,6 +89,7 @@ class Outbox:
         self.directory = directory
         self._server: asyncio.Server | None = None
         self._sessions: set[SMTP] = set()
+        self._starting = asyncio.Lock()  # steps beside each other ask for the connection at the same time
         self._writing = asyncio.Lock()
         self._username = secrets.token_urlsafe(9)
         self._password = Secret(secrets.token_urlsafe(24))
@@ -103,9 +104,10 @@ class Outbox:
 
     async def start(self) -> None:
         """Make the directory and listen on a free port; a second call changes nothing."""
-        if self._server is None:
-            await asyncio.to_thread(self._box)
-            self._server = await asyncio.get_running_loop().create_server(self._session, self.host, 0)
+        async with self._starting:
+            if self._server is None:
+                await asyncio.to_thread(self._box)
+                self._server = await asyncio.get_running_loop().create_server(self._session, self.host, 0)
 
     async def stop(self) -> None:
         """Stop listening and close what is open; a mail that was answered with 250 is on disk."""

@@ -68,7 +68,7 @@ def _step(run: Kept, path: str, records: list[Record]) -> StepReport:
         state=_state(run, records, last),
         started_at=instant(min(begins)) if begins else None,
         ms=round((max(ends) - min(begins)) * 1000) if begins else 0,
-        question=next((json.loads(each.payload)["message"] for each in records if each.kind == "waits"), None),
+        question=next((json.loads(each.payload).get("message") for each in records if each.kind == "waits"), None),
         attempts=attempts,
         output=None if last is None else last.output,
         problem=None if last is None else last.problem,

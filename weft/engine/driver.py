@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol, TypeVar
 
-from weft.engine.events import Asked, Event, Observer, RunEnded, RunStarted, guarded
-from weft.engine.reactor import Reactor, Surroundings, Told, insist
+from weft.engine.events import Asked, Event, Logged, Observer, RunEnded, RunStarted, guarded
+from weft.engine.interpreter import Ask, Walk, key
+from weft.engine.reactor import Reactor, Surroundings, Told, asked, facts_of, insist
 from weft.errors import JournalRefused, Problem, WeftError, problem_from
-from weft.journal.base import CRASHES_TOGETHER, ENDS, Claim, Ended, Kept, Listed, Rest, RunRow, Status
+from weft.journal.base import (
+    CRASHES_TOGETHER,
+    ENDS,
+    OPEN,
+    Claim,
+    Ended,
+    Kept,
+    Listed,
+    Rest,
+    RunQuery,
+    RunRow,
+    State,
+    Status,
+)
 from weft.outcome import decode, encode
 from weft.plan import Plan
 
 PLANS_KEPT: Final = 200
 """Plans that stay compiled; the least used goes first."""
+
+CHILDREN_AT_ONCE: Final = 500
+"""Child runs that are read together."""
 
 LOOK_S: Final = 0.25
 """How often whoever follows a run that others drive looks where it stands."""
@@ -80,6 +98,8 @@ class Driver:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._followed: Counter[str] = Counter()  #: runs that somebody here waits for, with their children
+        self._children: set[asyncio.Task[None]] = set()
         self._refused: dict[str, WeftError] = {}  #: documents that cannot be followed here, and why
         self.host: Host | None = None
 
@@ -96,10 +116,16 @@ class Driver:
     async def start(self, row: RunRow, plan: Plan, observe: Observer | None = None, *, watched: bool = False) -> Listed:
         """Accept a run, drive it, and follow it to its end, or until it is parked.
 
+        A run with a gate may have to wait before it; whoever is free then goes on with it.
+
         Raises:
-            JournalRefused: A run with this id is known.
+            JournalRefused: A run with this id is known; or its gate lets no more through.
             JournalUnavailable: It could not be accepted; or, later, the journal was closed.
         """
+        if row.gate is not None:
+            await self._journal.submit(row)
+            self._keep_plan(row.document, plan)
+            return await self.follow(row.id, observe, watched=watched)
         claim = await self._journal.accept(row)
         status = Status("running", claim.epoch, self._journal.name, row.started_at)
         return await self.go_on(claim, Kept(row, status), plan, observe, watched=watched)
@@ -113,14 +139,25 @@ class Driver:
         if observe is not None:
             self._watched[row.id] = _Watched(guarded(observe), watched)
         try:
-            end = await self._drive(claim, kept, plan)
-            if not isinstance(end, Ended):
-                return await self.follow(row.id)
+            with self._following(row.id):
+                end = await self._drive(claim, kept, plan)
+                if not isinstance(end, Ended):
+                    return await self.follow(row.id)
             found = Listed(row, replace(status, state=end.state, changed_at=self._journal.now(), result=end.result))
             self._tell_end(found)
             return found
         finally:
             self._watched.pop(row.id, None)
+
+    @contextlib.contextmanager
+    def _following(self, run_id: str) -> Iterator[None]:
+        self._followed[run_id] += 1
+        try:
+            yield
+        finally:
+            self._followed[run_id] -= 1
+            if not self._followed[run_id]:
+                del self._followed[run_id]
 
     async def follow(self, run_id: str, observe: Observer | None = None, *, watched: bool = False) -> Listed:
         """Go on with a run whenever nobody else does, until it has ended, is parked, or this process stops.
@@ -133,12 +170,13 @@ class Driver:
         if observe is not None:
             self._watched.setdefault(run_id, _Watched(guarded(observe), watched))
         try:
-            while True:
-                found = await self._insist(lambda: self._journal.status(run_id))
-                if found.status.state in ENDS or found.status.state == "parked" or self._stopping:
-                    self._tell_end(found)
-                    return found
-                await self._step(found)
+            with self._following(run_id):
+                while True:
+                    found = await self._insist(lambda: self._journal.status(run_id))
+                    if found.status.state in ENDS or found.status.state == "parked" or self._stopping:
+                        self._tell_end(found)
+                        return found
+                    await self._step(found)
         finally:
             if observe is not None:
                 self._watched.pop(run_id, None)
@@ -153,6 +191,9 @@ class Driver:
                 raise self._refused[found.row.document]
             return
         left = LOOK_S
+        if status.state == "waiting":
+            await self._tell_rest(found)
+            await self._follow_children(found)
         if status.state == "waiting" and status.wake_at is not None:
             left = status.wake_at - self._journal.now()
             if left <= 0:
@@ -162,6 +203,68 @@ class Driver:
             await self._release(run_id, status.epoch)
             return
         await asyncio.sleep(min(left, LOOK_S))
+
+    async def _tell_rest(self, found: Listed) -> None:
+        """Tell those who follow a run that rests what it is and what it asks: nobody drives it, who would."""
+        watched = self._watched.get(found.row.id)
+        if watched is None or watched.started or (plan := await self._insist(lambda: self._plan(found))) is None:
+            return
+        kept = await self._insist(lambda: self._journal.load(found.row.id))
+        self._tell_start(kept, plan, watched)
+        try:
+            open_ = Walk(plan, facts_of(kept), kept.records).advance()
+        except WeftError as error:  # whoever drives it will park it
+            _LOG.warning("cannot_be_told %s: %s", found.row.id, error.problem)
+            return
+        for operation in open_:
+            if isinstance(operation, Ask) and operation.asked_at is not None:
+                watched.told.asked.add(key(operation))
+                watched.observe(asked(operation))
+
+    async def _follow_children(self, found: Listed) -> None:
+        """Go on with the child runs that a followed run waits for, when nobody else does."""
+        going_on: tuple[State, ...] = tuple(state for state in OPEN if state != "parked")
+        query = RunQuery(parent=found.row.id, states=going_on, limit=CHILDREN_AT_ONCE)
+        while True:
+            children = await self._insist(lambda: self._journal.runs(query))  # noqa: B023  awaited here
+            self._started([child.row.id for child in children])
+            if len(children) < CHILDREN_AT_ONCE:
+                return
+            query = replace(query, before=children[-1].row.id)
+
+    def _started(self, children: Sequence[str]) -> None:
+        """Follow child runs beside their parent."""
+        for child in children:
+            if child not in self._followed and not self._stopping:
+                self._followed[child] += 1  # at once: the next look must not follow it again
+                task = asyncio.create_task(self._follow_child(child))
+                self._children.add(task)
+                task.add_done_callback(self._children.discard)
+
+    async def _follow_child(self, run_id: str) -> None:
+        try:
+            found = await self.follow(run_id)
+            if found.status.state == "parked":
+                self._tell_parked(found)
+        except WeftError as error:
+            _LOG.warning("child_left %s: %s", run_id, error.problem)
+        finally:
+            self._followed[run_id] -= 1
+            if not self._followed[run_id]:
+                del self._followed[run_id]
+
+    def _tell_parked(self, child: Listed) -> None:
+        """Say to those who follow a parent that one of its children cannot go on by itself."""
+        _LOG.warning("child_parked %s", child.row.id)
+        parent, problem = child.row.parent, problem_of(child.status)
+        if parent is not None and (watched := self._watched.get(parent.run_id)) is not None:
+            why = "" if problem is None else f": {problem.message}"
+            watched.observe(Logged(parent.path, f"Child run {child.row.id} is parked{why} `weft runs resume` goes on."))
+
+    async def children_done(self) -> None:
+        """Return when no child run is followed any more."""
+        while self._children:
+            await asyncio.wait(self._children)
 
     async def _is_nobodys(self, found: Listed) -> bool:
         """Whether the owner of a running run is dead, or is this process and has lost it: nobody else would help then."""
@@ -243,7 +346,16 @@ class Driver:
         run_id = claim.run_id
         watched = self._watched.get(run_id) or _Watched(self._for_host(kept), live=False)
         self._tell_start(kept, plan, watched)
-        reactor = Reactor(plan, kept, claim, self._around, watched.observe, told=watched.told, watched=watched.live)
+        reactor = Reactor(
+            plan,
+            kept,
+            claim,
+            self._around,
+            watched.observe,
+            told=watched.told,
+            watched=watched.live,
+            started=self._started if run_id in self._followed else lambda children: None,
+        )
         self._live[run_id] = reactor
         self._idle.clear()
         if self._stopping:

@@ -12,15 +12,32 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
+from weft.engine.approving import Signer
+from weft.engine.children import Children
 from weft.engine.events import Asked, AttemptEnded, AttemptStarted, Emitted, Logged, Observer, StepEnded, StepStarted
-from weft.engine.interpreter import Ask, Key, Mark, Operation, Pause, Perform, RunFacts, RunResult, Tried, Walk, key
-from weft.errors import Diverged, JournalBehind, JournalRefused, JournalUnavailable, Problem, WeftError
-from weft.executor import Call, Executor, Watch
+from weft.engine.interpreter import (
+    Ask,
+    Key,
+    Mark,
+    Operation,
+    Pause,
+    Perform,
+    RunFacts,
+    RunResult,
+    Start,
+    Tried,
+    Walk,
+    key,
+)
+from weft.engine.metering import Budgets
+from weft.engine.room import Room
+from weft.errors import Diverged, JournalBehind, JournalRefused, JournalUnavailable, NotFound, Problem, WeftError
+from weft.executor import Call, Performer, Watch
 from weft.journal.base import (
     LARGEST_RUN,
     OUTCOMES,
@@ -29,6 +46,7 @@ from weft.journal.base import (
     Journal,
     Kept,
     Listed,
+    Meter,
     Record,
     Rest,
     Then,
@@ -82,7 +100,11 @@ class Surroundings:
     """What a run needs from outside."""
 
     journal: Journal
-    executor: Executor
+    executor: Performer
+    budgets: Budgets | None = None
+    pin: Callable[[Plan], str] | None = None  #: the text of what a child run follows
+    signer: Signer | None = None
+    in_memory_s: float = IN_MEMORY_S
 
 
 @dataclass(slots=True)
@@ -99,6 +121,7 @@ class Told:
 class _Running:
     operation: Perform
     watch: Watch
+    meters: tuple[Meter, ...] = ()  #: that it was granted
 
 
 class Reactor:
@@ -112,6 +135,7 @@ class Reactor:
         observe: Told of everything that happens, as it happens.
         told: What the observer has been told before.
         watched: Whether somebody wants to see output while it is made.
+        started: Told of child runs that were started.
     """
 
     def __init__(
@@ -124,11 +148,14 @@ class Reactor:
         *,
         told: Told | None = None,
         watched: bool = False,
+        started: Callable[[Sequence[str]], None] = lambda children: None,
     ) -> None:
         self._plan = plan
         self._kept = kept
         self._claim = claim
+        self._around = around
         self._journal, self._executor = around.journal, around.executor
+        self._started = started
         self._observe = observe
         self._told = told or Told()
         self._watched = watched
@@ -140,10 +167,14 @@ class Reactor:
         self._running: dict[_Task, _Running] = {}
         self._ended: deque[_Task] = deque()  #: not yet looked at
         self._outcomes: list[Record] = []  #: the walk knows them, the journal does not yet
+        self._happened: set[Key] = set()  #: which of them tell of attempts that were made
+        self._room = Room(around.budgets, plan, around.journal, claim, self._insist)
+        self._children = Children(around.journal, around.pin, self._insist)
         self._news = asyncio.Event()  #: something ended, somebody wrote, or a stop was asked for
         self._behind = False  #: somebody else has written to the run
         self._stopping = False
         self._may_begin = True  #: what this turn has put on record as begun, and what needs no record
+        self._look_again = False
         self._letting_go = False
         self._lost: JournalRefused | None = None  #: an attempt was kept from its effect: the claim is void
 
@@ -201,33 +232,63 @@ class Reactor:
             self._tell()
             if then is not None:
                 return then
-            self._start_all()
+            if self._walk.rang:
+                self._stop_what_is_over()
+                if await self._children.call_off(self._open.values(), self._walk):
+                    self._look_again = True
+            if not await self._start_all() or self._look_again:
+                self._look_again = False
+                continue
             await self._wait()
             self._take_in()
 
     def _go_on(self) -> None:
         """Let the walk go on as far as it can without anything being performed."""
         while True:
-            for operation in self._walk.advance():
-                self._ask(operation)
+            told = [self._ask(operation) for operation in self._walk.advance()]
+            for at in self._walk.dropped:
+                self._forget(at)
+            self._walk.dropped.clear()
             over = [each for each in self._open.values() if self._is_over(each)]
-            if not over:
+            if not over and not any(told):
                 break
             for operation in over:
-                self._settle(operation, self._end_of(operation))
+                if self._walk.waits_for(operation):  # what was settled before it may have put an end to its wait
+                    self._settle(operation, self._end_of(operation))
         self._marks += self._walk.marks
         self._walk.marks.clear()
 
-    def _ask(self, operation: Operation) -> None:
+    def _ask(self, operation: Operation) -> bool:
+        """Wait for an operation; tell whether the walk goes on from that alone."""
         at = key(operation)
         if not isinstance(operation, Perform) and operation.asked_at is None:
             now = self._journal.now()
-            until = operation.until if operation.seconds is None else now + operation.seconds
-            operation = replace(operation, asked_at=now, until=until)
+            length = None if isinstance(operation, Start) else operation.seconds
+            until = operation.until if length is None else now + length
+            if isinstance(operation, Start):
+                operation = replace(operation, asked_at=now)
+            else:
+                operation = replace(operation, asked_at=now, until=until)
             self._fresh[at] = None
         self._open[at] = operation
+        if not (isinstance(operation, Ask) and operation.told and at in self._fresh):
+            return False
+        del self._fresh[at]
+        # What tells people of it begins in this turn, after the write that puts it on record.
+        (record,) = _beginning(operation)
+        self._outcomes.append(record)
+        self._walk.began(record)
+        return True
+
+    def _forget(self, at: Key) -> None:
+        self._open.pop(at, None)
+        self._fresh.pop(at, None)
+        self._room.forget(at)
 
     def _is_over(self, operation: Operation) -> bool:
+        if isinstance(operation, Start) and not self._walk.hard:
+            # One that was started is waited for: it is cancelled, and has its own `finally`.
+            return self._walk.ends(operation) and key(operation) in self._fresh
         if self._walk.ends(operation) or _is_cut_off(operation):
             return True
         until = None if isinstance(operation, Perform) else operation.until
@@ -245,9 +306,9 @@ class Reactor:
 
     def _settle(self, operation: Operation, record: Record) -> None:
         at = key(operation)
-        self._open.pop(at, None)
-        if at in self._fresh:  # a wait that was over at once: that it began is on record too
-            del self._fresh[at]
+        fresh = at in self._fresh
+        self._forget(at)
+        if fresh:  # a wait that was over at once: that it began is on record too
             self._outcomes += _beginning(operation)
         self._outcomes.append(record)
         if self._walk.waits_for(operation):
@@ -256,18 +317,43 @@ class Reactor:
     def _then(self) -> Then:
         """Return how this claim ends with this turn, if it does."""
         if self._walk.result is not None:
-            return None if self._running else _end(self._walk.result, doubt=bool(self._walk.doubts))
-        to_start = any(isinstance(each, Perform) for each in self._open.values())
+            return (
+                None
+                if self._running
+                else _end(
+                    self._walk.result,
+                    doubt=bool(self._walk.doubts),
+                    sent_once=self._kept.row.parent is not None and self._walk.sent_once,
+                )
+            )
+        to_start = any(isinstance(each, Perform) and at not in self._room for at, each in self._open.items())
+        if self._fresh and any(isinstance(self._open[at], Start) for at in self._fresh):
+            return None  # its gate may answer at once
+        if self._walk.rang and any(
+            self._children.is_to_be_called_off(each, self._walk) for each in self._open.values()
+        ):
+            return None
         if self._running or (to_start and not self._stopping):
             return None
         if to_start:
             return Rest("ready")
         if not self._open:
             raise RuntimeError("the run waits for nothing")
-        earliest = min((until for each in self._open.values() if (until := _until(each)) is not None), default=None)
-        if earliest is not None and not self._stopping and earliest - self._journal.now() < IN_MEMORY_S:
-            return None
-        return Rest("waiting", earliest)
+        earliest = min(self._instants(), default=None)
+        if self._stopping or earliest is None:
+            return Rest("waiting", earliest)
+        if self._room:
+            return self._room.rest(self._deadlines(), self._around.in_memory_s)
+        return None if earliest - self._journal.now() < self._around.in_memory_s else Rest("waiting", earliest)
+
+    def _deadlines(self) -> Iterator[float]:
+        """Yield the instants at which waits are over."""
+        return (until for each in self._open.values() if (until := _until(each)) is not None)
+
+    def _instants(self) -> Iterator[float]:
+        """Yield the instants at which there is something to do again."""
+        yield from self._deadlines()
+        yield from self._room.instants()
 
     async def _write(self, then: Then) -> bool:
         """Put this turn on record; tell whether it is, or must be thought over because others wrote first."""
@@ -275,17 +361,41 @@ class Reactor:
             return False
         self._may_begin = not self._stopping
         records = [*self._outcomes, *self._walk.notes, *self._beginnings(then)]
-        if records or then is not None:
-            try:
-                await self._insist(lambda: self._journal.write(self._claim, self._kept.status.news, records, then))
-            except JournalBehind:
-                await self._catch_up()
-                return False
+        starts = [each for at in self._fresh if isinstance(each := self._open[at], Start)]
+        if (records or then is not None) and not await self._put(records, then, starts):
+            return False
         self._size += sum(len(record.payload) for record in records if record.kind not in OUTCOMES)
         self._outcomes.clear()
+        self._happened.clear()
+        self._room.written()
         self._walk.notes.clear()
         self._fresh.clear()
+        if starts:
+            self._look_again = True  # it rests in another turn: a gate may have answered at once
+            self._started([each.child for each in starts])
         return True
+
+    async def _put(self, records: Sequence[Record], then: Then, starts: Sequence[Start]) -> bool:
+        """Write a turn; tell whether it was accepted, or must be thought over."""
+        more = self._room.said_with(records)
+        if starts:
+            more["children"] = [await self._children.row(self._kept.row, start) for start in starts]
+        try:
+            await self._insist(lambda: self._journal.write(self._claim, self._kept.status.news, records, then, **more))
+        except JournalBehind:
+            await self._catch_up()
+            return False
+        except NotFound as missing:
+            if missing.problem.code != "unknown_document":
+                raise
+            return False  # what a child follows was removed since it was kept: it is kept anew
+        return True
+
+    def _stop_what_is_over(self) -> None:
+        """Stop attempts that a timeout has ended, now that this is on record; those past the point of no return go on."""
+        for task, running in self._running.items():
+            if self._walk.ends(running.operation) and (self._walk.hard or not running.watch.committed):
+                task.cancel()
 
     def _beginnings(self, then: Then) -> list[Record]:
         """Return what must be on record before what comes next may begin."""
@@ -294,11 +404,11 @@ class Reactor:
         found = [record for at in self._fresh for record in _beginning(self._open[at])]
         if not self._may_begin:
             return found
-        calls = [each.call for each in self._open.values() if isinstance(each, Perform)]
+        calls = [(at, each.call) for at, each in self._open.items() if isinstance(each, Perform)]
         begun = [
             Record(each.path, each.number, "begun", encode({"request": each.request}))
-            for each in calls
-            if _sends(each) and not each.begun
+            for at, each in calls
+            if _sends(each) and not each.begun and self._room.meters(at, each) == ()
         ]
         return found + begun
 
@@ -318,14 +428,17 @@ class Reactor:
             raise another_owner(self._claim.run_id)
         if kept.status.news == self._kept.status.news:
             return False
+        # What was only concluded, from a time that was up for one, may come out otherwise after the news.
+        self._outcomes = [
+            each for each in self._outcomes if (each.path, each.n) in self._happened and _is_outcome(each)
+        ]
         waiting = [*self._outcomes, *(task.result() for task in self._ended if not _failed(task))]
         self._kept, self._size = kept, kept.status.size + sum(len(record.payload) for record in waiting)
-        self._outcomes = [record for record in self._outcomes if record.kind in OUTCOMES]
         self._walk_anew()
         for task, running in self._running.items():
-            stopped = self._walk.ends(running.operation) or not self._walk.waits_for(running.operation)
-            if stopped and (self._walk.hard or not running.watch.committed):
+            if not self._walk.waits_for(running.operation) and (self._walk.hard or not running.watch.committed):
                 task.cancel()
+        self._stop_what_is_over()
         return True
 
     def _walk_anew(self) -> None:
@@ -334,6 +447,7 @@ class Reactor:
         self._marks.clear()  # the new walk tells all of it again
         self._open.clear()
         self._fresh.clear()
+        self._room.clear()
         busy = {key(running.operation) for running in self._running.values()}
         for operation in self._walk.advance():
             if key(operation) not in busy:
@@ -341,7 +455,7 @@ class Reactor:
 
     async def _wait(self) -> None:
         """Wait until something ends, a wait is over, or somebody asks for something."""
-        instants = [until for each in self._open.values() if (until := _until(each)) is not None]
+        instants = list(self._instants())
         if instants:
             # The clock is looked at again every minute: it may have been set, the machine may have slept.
             try:
@@ -360,6 +474,8 @@ class Reactor:
             if task.cancelled() and self._letting_go:
                 self._open[key(running.operation)] = running.operation  # whoever goes on performs it
                 continue
+            self._room.ended(running.operation.call, running.meters, task.result())
+            self._happened.add(key(running.operation))
             self._settle(running.operation, task.result())
 
     async def _park(self, error: Exception) -> Rest:
@@ -375,7 +491,10 @@ class Reactor:
             if not running.watch.committed:
                 task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        ended = [task.result() for task in self._running if not task.cancelled() and task.exception() is None]
+        ended = [task.result() for task in self._running if not _failed(task)]
+        for task, running in self._running.items():
+            if not _failed(task):
+                self._room.ended(running.operation.call, running.meters, task.result())
         self._running.clear()
         records = [*self._outcomes, *ended]
         for tried in (records, [_without_output(record) for record in records]):
@@ -392,23 +511,66 @@ class Reactor:
     async def _rest(self, records: list[Record], rest: Rest) -> Rest:
         while True:
             try:
-                await self._insist(lambda: self._journal.write(self._claim, self._kept.status.news, records, rest))
+                news, more = self._kept.status.news, self._room.said_with(records)
+                await self._insist(lambda: self._journal.write(self._claim, news, records, rest, **more))  # noqa: B023  awaited here
             except JournalBehind:
                 self._kept = await self._insist(lambda: self._journal.load(self._claim.run_id))
             else:
                 return rest
 
     # ---- attempts
-    def _start_all(self) -> None:
+    async def _start_all(self) -> bool:
+        """Begin what is on record as begun; tell whether all that may begin has, or there is more to think over."""
         if not self._may_begin or self._letting_go:  # a stop while the turn was being written changes nothing of it
-            return
+            return True
+        metered: list[Perform] = []
         for at, operation in list(self._open.items()):
-            if isinstance(operation, Perform):
-                del self._open[at]
-                watch = self._watch(operation.call)
-                task = asyncio.create_task(self._perform(operation, watch))
-                self._running[task] = _Running(operation, watch)
-                task.add_done_callback(self._over)
+            if not isinstance(operation, Perform):
+                continue
+            if self._room.meters(at, operation.call) != ():
+                metered.append(operation)
+            else:
+                self._begin(at, operation)
+        for operation in metered:
+            if not await self._hold(operation):
+                return False
+        return True
+
+    def _begin(self, at: Key, operation: Perform, meters: tuple[Meter, ...] = ()) -> None:
+        self._forget(at)
+        watch = self._watch(operation.call)
+        task = asyncio.create_task(self._perform(operation, watch))
+        self._running[task] = _Running(operation, watch, meters)
+        task.add_done_callback(self._over)
+
+    async def _hold(self, operation: Perform) -> bool:
+        """Begin an attempt if there is room for what it may use up; tell whether nothing has to be thought over."""
+        at, call = key(operation), operation.call
+        if self._stopping:
+            return True
+        try:
+            found = await self._room.ask(at, call, self._kept.status.news)
+        except JournalBehind:
+            await self._catch_up()
+            return False
+        if isinstance(found, Failure):
+            self._refuse(operation, found)
+            return False
+        if isinstance(found, str):
+            self._look_again = True  # it may have to wait for so long that the run rests
+            self._observe(Logged(call.path, found))
+        elif found is not None:
+            self._size += 0 if call.begun else len(encode({"request": call.request}))
+            if not self._letting_go:
+                self._begin(at, operation, found)
+        return True
+
+    def _refuse(self, operation: Perform, failure: Failure) -> None:
+        """Let an attempt fail that must not begin."""
+        call, now = operation.call, self._journal.now()
+        failure = replace(failure, problem=failure.problem.at(call.step.where()))
+        outcome = Outcome("failed", call.variant.name, now, now, failure=failure, request=call.request)
+        self._settle(operation, self._record(call, outcome))
 
     def _over(self, task: _Task) -> None:
         self._ended.append(task)
@@ -445,7 +607,7 @@ class Reactor:
             if _sends(call):
                 await self._insist(lambda: self._journal.confirm(self._claim))
             self._observe(AttemptStarted(call.path, call.number, call.variant.name))
-            outcome = await self._executor.perform(call, watch)
+            outcome = await self._executor.perform(self._revealed(call), watch)
             if self._lost is not None:  # what the action made of it is no outcome
                 raise self._lost
         except asyncio.CancelledError:
@@ -455,6 +617,12 @@ class Reactor:
         finally:
             watch.ended = True
         return self._record(call, outcome)
+
+    def _revealed(self, call: Call) -> Call:
+        """Return a call that knows what the handles in its arguments stand for."""
+        if not self._walk.handles or self._around.signer is None:
+            return call
+        return replace(call, handles=self._around.signer.reveal(self._walk.handles, encode(call.arguments)))
 
     def _record(self, call: Call, outcome: Outcome) -> Record:
         """Return the outcome as it can be kept: a run that grows too large keeps that it happened, not what it gave."""
@@ -572,6 +740,10 @@ def asked(question: Ask) -> Asked:
     )
 
 
+def _is_outcome(record: Record) -> bool:
+    return record.kind in OUTCOMES
+
+
 def _failed(task: _Task) -> bool:
     return task.cancelled() or task.exception() is not None
 
@@ -606,6 +778,14 @@ def _beginning(operation: Operation) -> list[Record]:
                 "who": list(operation.who),
             }
             return [Record(operation.path, operation.n, "waits", encode(facts))]
+        case Start():
+            child: JsonObject = {
+                "at": operation.asked_at,
+                "deadline": None,
+                "child": operation.child,
+                "request": operation.request,
+            }
+            return [Record(operation.path, operation.n, "waits", encode(child))]
         case Perform():
             return []
 
@@ -619,9 +799,14 @@ def _sends(call: Call) -> bool:
     return call.step.action is not None and call.step.action.manifest.effects == "send"
 
 
-def _end(result: RunResult, *, doubt: bool) -> Ended:
+def _end(result: RunResult, *, doubt: bool, sent_once: bool) -> Ended:
     problem = None if result.problem is None else asdict(result.problem)
-    return Ended(result.state, encode({"outputs": result.outputs, "problem": problem}), doubt)
+    told: JsonObject = {"outputs": result.outputs, "problem": problem}
+    if doubt:
+        told["doubt"] = True
+    if sent_once:  # whoever has started it must not start it again
+        told["sent_once"] = True
+    return Ended(result.state, encode(told), doubt)
 
 
 def _reason(error: Exception) -> Problem:

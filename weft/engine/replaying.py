@@ -9,16 +9,34 @@ from __future__ import annotations
 import heapq
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from weft import wording
-from weft.engine.interpreter import Ask, Key, Mark, Operation, Pause, Perform, RunFacts, StepResult, Walk, key, key_of
-from weft.errors import InvalidInputs, NotFound, Problem
+from weft.engine.attempts import Doubt
+from weft.engine.interpreter import (
+    Ask,
+    Key,
+    Mark,
+    Operation,
+    Pause,
+    Perform,
+    RunFacts,
+    Start,
+    StepResult,
+    Tried,
+    Walk,
+    key,
+    key_of,
+)
+from weft.engine.known import DOUBT
+from weft.engine.reactor import facts_of
+from weft.engine.steps import without_tries
+from weft.errors import Diverged, InvalidInputs, NotFound, Problem
 from weft.executor import Call
 from weft.journal.base import OUTCOMES, Kept, Record
-from weft.outcome import Failure, Outcome
+from weft.outcome import Failure, Outcome, encode
 from weft.plan import Plan, PlannedStep
 
 _SAME_LENGTH_S: Final = 0.001
@@ -62,7 +80,35 @@ def inherit(plan: Plan, facts: RunFacts, source: Kept, steps: Sequence[str]) -> 
     heir = _Heir(plan, facts, source, steps)
     heir.walk()
     heir.require_reached()
-    return Inheritance(tuple(heir.records), tuple(heir.sends()))
+    return Inheritance((*_doubts(plan, source), *heir.records), tuple(heir.sends()))
+
+
+def _doubts(plan: Plan, source: Kept) -> Iterator[Record]:
+    """Yield what says that an attempt was the last one of its step and has had its effect, perhaps.
+
+    An attempt of the new run that asks for the same is a repeat of it, under the same key.
+    """
+    walk, last = Walk(plan, facts_of(source), source.records), dict[str, Call | None]()
+    try:
+        under_way = walk.advance()
+    except Diverged:  # it is parked for that; up to there it is told
+        under_way = []
+    for mark in walk.marks:
+        if isinstance(mark, Tried):
+            failure = mark.outcome.failure
+            in_doubt = failure is not None and failure.effect == "unknown" and _sends(mark.call)
+            last[without_tries(mark.call.path)] = mark.call if in_doubt else None
+    for operation in under_way:
+        if isinstance(operation, Perform) and operation.call.begun:
+            last[without_tries(operation.call.path)] = operation.call
+    for origin, call in last.items():
+        if call is not None:
+            doubt = Doubt(call.request, call.idempotency_key, call.step_key)
+            yield Record(origin, DOUBT, "choice", encode(asdict(doubt)))
+
+
+def _sends(call: Call) -> bool:
+    return call.step.action is not None and call.step.action.manifest.effects == "send"
 
 
 class _Heir:
@@ -108,10 +154,12 @@ class _Heir:
             if answer := self._answer(asked.pop(at), self._answers[at][1]):
                 self._inherited.add(at)
                 self.records += answer
+                if answer[0].kind == "waits":
+                    self._walk.began(answer[0])
                 self._walk.settle(answer[-1])
 
     def _is_anew(self, path: str) -> bool:
-        return path.startswith("/@") or self._is_repeated(path)
+        return path == "" or path.startswith("/@") or self._is_repeated(path)
 
     def _is_repeated(self, path: str) -> bool:
         parts = _parts(path)
@@ -130,6 +178,10 @@ class _Heir:
                 asked = json.loads(began.payload)
                 over = record.kind == "signal" or _is_over(record, asked["deadline"])
                 return [began, record] if over and asked["message"] == operation.message else []
+            case Start():
+                began = self._begun[key(operation)]
+                same = json.loads(began.payload)["request"] == operation.request
+                return [began, record] if same and record.kind == "signal" else []
 
     def _attempt(self, call: Call, record: Record) -> list[Record]:
         at = (call.path, call.number)
@@ -203,15 +255,24 @@ class _Heir:
         """Yield the steps that may send in the new run, with where they have sent before."""
         done = {mark.path for mark in self._marks if mark.result is not None}
         for step in self._plan.every_step():
-            if step.action is None or step.action.manifest.effects != "send" or step.path in done:
-                continue
-            yield Repeat(step, tuple(self._sent_at(step)))
+            if step.path not in done and _may_send(step):
+                yield Repeat(step, tuple(self._sent_at(step)))
 
     def _sent_at(self, step: PlannedStep) -> Iterable[str]:
         """Return the paths at which the old run has sent, or may have, and for which it does not answer."""
+        if step.kind == "workflow":
+            started = (at for at in self._begun if at not in self._inherited and without_turns(at[0]) == step.path)
+            return dict.fromkeys(path for path, _ in started)
         attempts = (at for at in self._answers if at[1] > 0 and without_turns(at[0]) == step.path)
         open_ = (at for at in attempts if at not in self._inherited)
         return dict.fromkeys(path for path, n in open_ if _may_have_sent(self._answers[path, n][1]))
+
+
+def _may_send(step: PlannedStep) -> bool:
+    """Whether an action, or a child run, may have an effect outside."""
+    if step.child is not None:
+        return any(map(_may_send, step.child.every_step()))
+    return step.action is not None and step.action.manifest.effects == "send"
 
 
 def _may_have_sent(record: Record) -> bool:
@@ -222,8 +283,8 @@ def _may_have_sent(record: Record) -> bool:
 
 
 def without_turns(path: str) -> str:
-    """Return a path without the turns of its loops: `/each[3]/mail` → `/each/mail`."""
-    return re.sub(r"\[\d+\]", "", path)
+    """Return a path without the turns of its loops and the tries of its groups: `/each[3]/@2/mail` → `/each/mail`."""
+    return re.sub(r"\[\d+\]|/@\d+", "", path)
 
 
 def _is_over(record: Record, until: float | None) -> bool:
@@ -232,7 +293,7 @@ def _is_over(record: Record, until: float | None) -> bool:
 
 
 def _parts(path: str) -> list[str]:
-    return [part.removeprefix("@") for part in path.strip("/").split("/")]
+    return [part.removeprefix("@") for part in without_tries(path).strip("/").split("/")]
 
 
 def _is_within(parts: list[str], outer: list[str]) -> bool:
@@ -253,7 +314,8 @@ def _require_known(plan: Plan, steps: Sequence[str]) -> None:
 
 
 def _unlimited(plan: Plan) -> Plan:
-    return replace(plan, steps=tuple(map(_without_limits, plan.steps)))
+    workflow = plan.workflow.model_copy(update={"budget": None})
+    return replace(plan, workflow=workflow, steps=tuple(map(_without_limits, plan.steps)))
 
 
 def _without_limits(step: PlannedStep) -> PlannedStep:

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from weft.engine.driver import problem_of
 from weft.engine.events import StepState
-from weft.engine.interpreter import Ask, Mark, Operation, Perform, StepResult, Tried, Walk
+from weft.engine.interpreter import Ask, Mark, Operation, Pause, Perform, StepResult, Tried, Walk
 from weft.engine.reactor import asked, attempt_ended, facts_of
+from weft.engine.steps import OF_TIMEOUT, without_tries
 from weft.errors import Problem, Where
 from weft.journal.base import ENDS, Kept, Listed, Record, State
 from weft.plan import Plan
@@ -119,9 +120,11 @@ class StepReport(Shape):
     ms: int = 0
     """From when it began to when it ended, or something last happened in it."""
     question: str | None = None
-    """What an approval asks, once it has asked."""
+    """What an approval asks, or a step that does not know whether it has sent, once it has asked."""
+    child: str | None = None
+    """Of a child workflow: the run that was started last."""
     asks: list[QuestionReport] = Field(default_factory=list)
-    """Of an approval: what waits for an answer now; several in a loop over the question alone."""
+    """Of a step that asks: what waits for an answer now; several in a loop over it alone."""
     attempts: list[AttemptReport] = Field(default_factory=list)
     output: Json = None
     problem: ProblemReport | None = None
@@ -219,11 +222,14 @@ class _History:
         self._run = run
         self._plan = plan
         self._titles = {step.path: (step.uses, step.title) for step in plan.every_step()}
-        self._steps: dict[str, StepResult | None] = {step.path: None for step in plan.steps}
+        parked = run.status.state == "parked"  # then it is told what is still to come at the end, too (rule B9)
+        listed = (*plan.steps, *plan.final) if parked else plan.steps
+        self._steps: dict[str, StepResult | None] = {step.path: None for step in listed}
         self._states: dict[str, StepState] = {}
         self._attempts: dict[str, list[AttemptReport]] = {}
         self._spans: dict[str, tuple[float, float]] = {}
         self._questions: dict[str, str] = {}
+        self._children: dict[str, str] = {}
         self._asks: dict[str, list[QuestionReport]] = {}
         for record in run.records:
             self._span_of_wait(record)
@@ -239,6 +245,8 @@ class _History:
             self._states[mark.path] = "running" if mark.result is None else mark.result.state
 
     def still_open(self, operation: Operation) -> None:
+        if isinstance(operation, Pause) and operation.n == OF_TIMEOUT:
+            return
         if not isinstance(operation, Perform):
             self._states[step_of(operation.path)] = "waiting"
         if isinstance(operation, Ask) and operation.asked_at is not None:
@@ -274,6 +282,7 @@ class _History:
             started_at=None if began is None else instant(begin),
             ms=round((end - begin) * 1000),
             question=self._questions.get(path),
+            child=self._children.get(path),
             asks=self._asks.get(path, []),
             attempts=self._attempts.get(path, []),
             output=None if result is None else result.output,
@@ -284,7 +293,9 @@ class _History:
         if record.kind in ("timer", "waits"):
             facts = json.loads(record.payload)
             self._spread(record.path, facts["at"], facts["at"])
-            if record.kind == "waits":
+            if "child" in facts:
+                self._children[step_of(record.path)] = facts["child"]
+            elif record.kind == "waits":
                 self._questions[step_of(record.path)] = facts["message"]
         elif record.kind == "rang":
             end = json.loads(record.payload)
@@ -334,8 +345,8 @@ def _trigger(run: Listed) -> str | None:
 
 
 def _plain(path: str) -> str:
-    """Return a path without the turns of its loops: `/each[3]/mail` → `/each/mail`."""
-    return "/".join(part.split("[")[0] for part in path.split("/"))
+    """Return a path without the turns of its loops and the tries of its groups: `/each[3]/@2/mail` → `/each/mail`."""
+    return "/".join(part.split("[")[0] for part in without_tries(path).split("/"))
 
 
 def step_of(attempt_path: str) -> str:

@@ -14,7 +14,7 @@ in which the run learned of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -59,6 +59,30 @@ class Record:
     payload: str  #: JSON text
 
 
+LARGEST_QUEUE = 1_000
+"""Runs that may wait before one gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What lets only so many runs of a key go on at once."""
+
+    key: str  #: runs with the same count together, until they have ended; parked ones count
+    limit: int
+    policy: Literal[
+        "queue", "skip", "cancel"
+    ]  #: what happens to one more; `cancel` cancels the oldest and waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The step of another run that waits for the end of this one."""
+
+    run_id: str
+    path: str
+    n: int = 1  #: of its `waits` record
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as it was accepted; it never changes."""
@@ -71,6 +95,9 @@ class RunRow:
     started_at: float  #: seconds since 1970, UTC
     scheduled_at: float | None = None
     origin: str | None = None  #: the run that it repeats
+    schedule: str | None = None  #: id of the schedule that started it
+    parent: Parent | None = None
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +115,7 @@ class Status:
     size: int = 0  #: bytes of all payloads
     reason: str | None = None  #: of a parked run: its problem, as JSON text
     result: str | None = None  #: of an ended run: JSON text
+    queued: bool = False  #: waits before its gate; it has not begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +164,105 @@ Then: TypeAlias = "Ended | Rest | None"
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """An amount that an attempt may use up, and how much all together may.
+
+    The amounts of a key count together. With `window_s`, those of the last seconds count; with `live`, those of attempts
+    that are under way under a claim that is not void; with neither, all that there ever were.
+    """
+
+    key: str
+    amount: int  #: at least 0
+    most: int  #: refused where the sum would be more; one's own amount counts
+    window_s: float | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why an attempt may not begin."""
+
+    key: str
+    used: int
+    most: int
+    retry_at: float | None = None  #: when enough has left the window; None: when others end, or never
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an attempt has really used up, by the keys of its meters; a key that is left out keeps what was reserved."""
+
+    path: str
+    n: int
+    amounts: Mapping[str, int] = field(default_factory=dict)
+
+
+Fate = Literal["fired", "skipped", "missed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What starts runs of a workflow by the clock, and how far it has come."""
+
+    id: str
+    workflow: str
+    source: str  #: the workspace that it comes from
+    spec: str  #: JSON text: what the document says
+    document: str  #: hash of what its runs follow
+    watermark: float  #: nothing at or before this instant fires any more, but by hand
+    next_at: float | None = None  #: its next instant, without jitter; None: there is none
+    fire_at: float | None = None  #: when that is due, with jitter
+    paused: bool = False
+    retired: bool = False  #: its document no longer has it; its rows stay
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """What became of one instant of a schedule; there is never a second row for the same."""
+
+    schedule: str
+    key: str  #: nominal local time with its offset, without jitter
+    at: float  #: the same instant, seconds since 1970, UTC
+    fate: Fate
+    decided_at: float
+    reason: str | None = None  #: JSON text
+    run_id: str | None = None
+    count: int = 1  #: a range of missed instants is one row, under the key of its first; 0: unknown, after a restore
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """What a decision about a schedule is made from."""
+
+    schedule: Schedule | None
+    now: float  #: by the journal's own clock
+    open: tuple[Listed, ...] = ()  #: its runs that have not ended, the oldest first; at most `LARGEST_QUEUE`
+    known: frozenset[str] = frozenset()  #: which of the keys that were asked for have a row
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleMove:
+    """What is to become of a schedule, all or nothing."""
+
+    schedule: Schedule
+    occurrences: Sequence[Occurrence] = ()
+    runs: Sequence[RunRow] = ()  #: submitted
+    cancels: Sequence[str] = ()  #: runs to be cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class OccurrenceQuery:
+    """Which occurrences to list, the youngest first."""
+
+    schedule: str | None = None
+    workflow: str | None = None
+    fates: tuple[Fate, ...] = ()  #: none: all
+    since: float | None = None  #: seconds since 1970, of `at`, inclusive
+    until: float | None = None  #: exclusive
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
 class RunQuery:
     """Which runs to list, the youngest first."""
 
@@ -146,6 +273,8 @@ class RunQuery:
     text: str | None = None  #: stands in the id, workflow, inputs, result or reason, in either case
     limit: int = 50
     before: str | None = None  #: id of the last run of the page before
+    schedule: str | None = None
+    parent: str | None = None  #: id of the run whose steps wait for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +312,22 @@ def another_owner(run_id: str) -> JournalRefused:
 
 def not_ready(run_id: str, state: State) -> JournalRefused:
     return JournalRefused(f"Run {run_id!r} is {state}; only a run that is ready can be claimed.", code="not_ready")
+
+
+def at_the_limit(run_id: str, gate: Gate, blockers: Sequence[str]) -> JournalRefused:
+    return JournalRefused(
+        f"Run {run_id!r} was not accepted: {len(blockers)} of its kind go on, and at most {gate.limit} may.",
+        code="at_the_limit",
+        remedy=f"Wait for run {blockers[0]}." if blockers else None,
+    )
+
+
+def queue_is_full(run_id: str) -> JournalRefused:
+    return JournalRefused(
+        f"Run {run_id!r} was not accepted: {LARGEST_QUEUE:,} wait before it.",
+        code="queue_full",
+        remedy="Start fewer, or let more go on at once.",
+    )
 
 
 def has_ended(run_id: str, state: State) -> JournalRefused:
@@ -275,13 +420,20 @@ class Journal(Protocol):
     async def accept(self, run: RunRow, *records: Record) -> Claim:
         """Keep a new run with its first records, and claim it; it has the files of its origin, if it has one.
 
+        A run with a gate is not accepted so, but by `submit`.
+
         Raises:
             JournalRefused: A run with this id is, or was, known (`known_run`).
             NotFound: Its document is not kept (`unknown_document`); it may have been purged since.
+            ValueError: It has a gate.
         """
 
     async def submit(self, run: RunRow) -> None:
-        """Keep a new run that is ready for any worker; raises as `accept` does."""
+        """Keep a new run that is ready for any worker, or waits before its gate until others have ended.
+
+        Raises what `accept` raises, and:
+            JournalRefused: Its gate lets no more through (`at_the_limit`), or too many wait (`queue_full`). Nothing was kept.
+        """
 
     async def claim(self, run_id: str, *, alone: bool = False) -> Claim:
         """Claim a run that is ready.
@@ -310,8 +462,21 @@ class Journal(Protocol):
             JournalRefused: It is not running under this epoch (`another_owner`, `has_ended`).
         """
 
-    async def write(self, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
+    async def write(
+        self,
+        claim: Claim,
+        news: int,
+        records: Sequence[Record] = (),
+        then: Then = None,
+        *,
+        children: Sequence[RunRow] = (),
+        settled: Sequence[Settled] = (),
+    ) -> None:
         """Keep records, and let the run end or rest, all or nothing.
+
+        With the end of a run that has a parent the waiting step gets its `signal`, in the same transaction, if the step
+        still waits: `{"run": id, "state": state, "result": result}`. A gate lets the run through that has waited longest.
+        A run that ends with open children cancels them.
 
         What is there already, with the same content, under the same claim, is accepted and kept once: such a write is never
         `JournalBehind`.
@@ -321,11 +486,32 @@ class Journal(Protocol):
             news: How many records of others the writer has seen.
             records: In the order in which they happened.
             then: How the run ends, or why its owner lets go of it; None: it goes on.
+            children: Runs to submit, each the answer to a `waits` record of this run. One that its gate skips is not kept:
+                its step gets its `signal` at once, with the state `skipped`.
+            settled: What attempts have used up whose outcomes are among the records.
 
         Raises:
             JournalBehind: There are more news; read them first. Nothing was written.
             JournalRefused: The claim is void (`another_owner`), the run has ended (`has_ended`), or other content stands
                 under the same key (`other_content`). Nothing was written.
+        """
+
+    async def hold(self, claim: Claim, news: int, begun: Record, meters: Sequence[Meter]) -> Full | None:
+        """Put on record that an attempt has begun, with what it may use up, or neither (rule A27).
+
+        An attempt that was held under an older claim and was not settled counts in full, besides this one. Asked again
+        under the same claim, it is granted as before, and what it holds already is not counted again.
+
+        Returns:
+            None when it is granted; the first meter that is full otherwise: nothing was written.
+
+        Raises as `write` does.
+        """
+
+    async def used(self, keys: Sequence[str], *, since: float | None = None, reserved: bool = False) -> dict[str, int]:
+        """Return what was used up by key: of all time, or since an instant; 0 for a key that is not known.
+
+        With `reserved` only what attempts hold that are under way counts: no outcome yet, and a claim that is not void.
         """
 
     async def load(self, run_id: str) -> Kept:
@@ -343,7 +529,7 @@ class Journal(Protocol):
     async def cancel(self, run_id: str) -> int:
         """Put on record that the run is to be cancelled, and return how often it has been; a third time does nothing.
 
-        A run that waits or is parked becomes ready, so that somebody ends it.
+        A run that waits or is parked becomes ready, so that somebody ends it. Its open children are cancelled with it.
 
         Raises:
             NotFound: There is no such run.
@@ -385,6 +571,40 @@ class Journal(Protocol):
 
     async def unfinished(self) -> list[Listed]:
         """Return the runs that have not ended, the oldest first."""
+
+    # ---- schedules
+    async def schedule(
+        self, id_: str, think: Callable[[ScheduleView], ScheduleMove | None], keys: Sequence[str] = ()
+    ) -> ScheduleMove | None:
+        """Let a pure function decide about a schedule, and do what it says, in one transaction under the schedule's lock.
+
+        Processes that decide about the same schedule do so one after another, each on what the one before has left.
+
+        Args:
+            id_: The schedule; it need not be there yet.
+            think: Given where it stands by the journal's own clock; returns what is to be done, or None for nothing. It
+                may be called more than once.
+            keys: Occurrences of which `think` wants to know whether they have a row.
+
+        Returns:
+            What was done.
+
+        Raises:
+            JournalRefused: An occurrence has a row (`known_occurrence`), or a run is known (`known_run`) or kept out by
+                its gate. Nothing was done.
+        """
+
+    async def schedules(self) -> list[Schedule]:
+        """Return all schedules, by workflow and id."""
+
+    async def due(self, limit: int) -> list[str]:
+        """Return the schedules whose instant has come by the journal's own clock, the most overdue first."""
+
+    async def next_due(self) -> float | None:
+        """Return when the next schedule is due; None when none is."""
+
+    async def occurrences(self, query: OccurrenceQuery) -> list[Occurrence]:
+        """Return occurrences, the youngest first."""
 
     # ---- reading
     async def runs(self, query: RunQuery) -> list[Listed]:

@@ -14,7 +14,7 @@ from weft.journal import sqlite_writes as writes
 from weft.journal.base import State
 from weft.journal.health import in_use, living
 from weft.journal.moving import UNFINISHED, is_sealed
-from weft.journal.sqlite_file import is_busy, open_file
+from weft.journal.sqlite_file import advance, is_busy, open_file
 from weft.journal.sqlite_mark import Mark
 from weft.journal.sqlite_schema import MIGRATIONS
 
@@ -30,11 +30,23 @@ class Table:
     as_there: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None  #: what the database makes of a row
     shared: bool = False  #: others may hold the same rows
     own: int = 0  #: columns at the end in which those of others may differ
+    known: str = "NOTHING"  #: what becomes of a row that others have put there
+    is_compared: bool = True  #: with what the database has then: not where those of others cannot be told from ours
 
 
 def _state(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    *rest, alone, doubt = row
-    return (*rest, bool(alone), bool(doubt))
+    *rest, alone, doubt, queued, children = row
+    return (*rest, bool(alone), bool(doubt), bool(queued), bool(children))
+
+
+def _schedule(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    *rest, paused, retired = row
+    return (*rest, bool(paused), bool(retired))
+
+
+def _hold(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    *rest, live = row
+    return (*rest, bool(live))
 
 
 def _payload(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -45,7 +57,8 @@ def _payload(row: tuple[Any, ...]) -> tuple[Any, ...]:
 TABLES: Final = (
     Table(
         "documents", "hash", "hash, content",
-        "SELECT hash, text AS content FROM documents WHERE hash IN (SELECT document FROM runs JOIN carried USING (run))",
+        "SELECT hash, text AS content FROM documents WHERE hash IN (SELECT document FROM runs JOIN carried USING (run)"
+        " UNION SELECT document FROM schedules)",
         shared=True,
     ),
     Table(
@@ -82,12 +95,43 @@ TABLES: Final = (
         own=1,
     ),
     Table(
+        "schedules", "id", "id, workflow, source, spec, document, watermark, next_at, fire_at, paused, retired",
+        "SELECT id, workflow, source, spec, document, watermark, next_at, fire_at, paused, retired FROM schedules",
+        as_there=_schedule,
+        shared=True,
+        own=9,
+        # One that is armed there stays as it is, and fires nothing that was decided about here.
+        known="UPDATE SET watermark = greatest(schedules.watermark, excluded.watermark)",
+    ),
+    Table(
+        "occurrences", "schedule || ' ' || key", "schedule, key, at, fate, decided_at, reason, run_id, count",
+        "SELECT schedule, key, at, fate, decided_at, reason, run_id, count FROM occurrences",
+        shared=True,
+        own=6,
+    ),
+    Table(
+        "meters", "key", "key, total", "SELECT key, total FROM meters",
+        shared=True,
+        own=1,
+        known="UPDATE SET total = meters.total + excluded.total",
+    ),
+    Table(
+        "holds", "key", "run_id, path, n, epoch, key, amount, at, window_s, live",
+        "SELECT s.id AS run_id, h.path, h.n, h.epoch, h.key, h.amount, h.at, h.window_s, h.live"
+        " FROM holds h LEFT JOIN carried c USING (run) LEFT JOIN statuses s ON s.run = c.run",
+        as_there=_hold,
+        is_compared=False,
+    ),
+    Table(
         "states", "id",
         "id, started_at, state, epoch, token, born, owner, since, changed_at, wake_at, news, crashes, size, claimed_size,"
-        " records, reason, result, alone, doubt",
+        " records, reason, result, schedule, parent, parent_path, parent_n, gate, gate_limit, gate_policy, gate_at, alone, doubt,"
+        " queued, children",
+        # Before a gate only the order counts: those that were here come before those that will be there.
         "SELECT id, started_at, state, epoch, token, '', owner, changed_at, changed_at, wake_at, news, crashes, size,"
-        " claimed_size, (SELECT count(*) FROM records r WHERE r.run = s.run), reason, result, alone, doubt"
-        " FROM statuses s JOIN carried USING (run) ORDER BY run",
+        " claimed_size, (SELECT count(*) FROM records r WHERE r.run = s.run), reason, result, schedule, parent, parent_path,"
+        " parent_n, gate, gate_limit, gate_policy, CASE WHEN gate IS NOT NULL THEN s.run + 0.0 END, alone, doubt, queued, children"
+        " FROM statuses s JOIN carried USING (run) JOIN runs USING (run) ORDER BY run",
         as_there=_state,
     ),
 )  # fmt: skip
@@ -177,6 +221,7 @@ def locked(file: Path, *, rehearsal: bool) -> Iterator[Source]:
             raise in_use(file, None) from None
         if count := living(file):
             raise in_use(file, count)
+        advance(connection, MIGRATIONS)  # of a rehearsal, or a file that an older Weft has sealed
         source = Source(file, connection, held=held)
         source.release(time.time())
         yield source

@@ -116,7 +116,7 @@ async def _carry(
         return moved
     told = [await _copied(table, source, target, counts.get(table.name, 0), progress) for table in TABLES]
     for table, ours in zip(TABLES, told, strict=True):
-        theirs = await _read_back(table, source, target, ours.rows, progress)
+        theirs = await _read_back(table, source, target, ours.rows, progress) if table.is_compared else ours
         if ours != theirs:
             raise JournalRefused(
                 f"What {to} holds of {table.name!r} is not what was carried there: {ours.rows} rows here, "
@@ -254,8 +254,12 @@ async def _copied(table: Table, source: Source, target: Connection, whole: int, 
                 progress(table.name, digest.rows, whole)
     if table.shared:
         await target.execute(
-            sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {} ON CONFLICT DO NOTHING").format(
-                sql.SQL("weft." + table.name), into, columns=columns
+            sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {} ON CONFLICT {} DO {}").format(
+                sql.SQL("weft." + table.name),
+                into,
+                sql.SQL("" if table.known == "NOTHING" else f"({table.key})"),
+                sql.SQL(table.known),
+                columns=columns,
             )
         )
     progress(table.name, digest.rows, whole or digest.rows)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,15 +14,15 @@ from typing import Final, get_args
 
 from weft.errors import NotFound, Problem, WeftError
 from weft.journal import sqlite_reads as reads
-from weft.journal.base import LARGEST_RUN, Kept, Record, RecordKind, RunRow, Status, too_large
+from weft.journal.base import LARGEST_RUN, Kept, Record, RecordKind, too_large
 from weft.journal.health import database, rows
 from weft.journal.moving import UNFINISHED
 from weft.journal.postgres_life import durability
 from weft.journal.postgres_link import Connection
-from weft.journal.postgres_queries import ONE, RECORDS
+from weft.journal.postgres_queries import ONE, RECORDS, listed
 from weft.journal.postgres_schema import NEWEST
 from weft.journal.reader import connect
-from weft.journal.sqlite_file import failed
+from weft.journal.sqlite_file import advance, failed
 from weft.journal.sqlite_schema import MIGRATIONS
 
 SHOWN: Final = 20
@@ -61,6 +62,9 @@ _DANGLING: Final = {
     " AND (blob IS NULL OR blob NOT IN (SELECT hash FROM blobs))",
     "an artifact without its content": "SELECT hash FROM artifacts WHERE hash NOT IN (SELECT hash FROM blobs)",
     "an artifact without its run": "SELECT hash FROM artifacts WHERE run NOT IN (SELECT run FROM statuses)",
+    "a schedule without its document": "SELECT id FROM schedules WHERE document NOT IN (SELECT hash FROM documents)",
+    "an occurrence without its schedule": "SELECT key FROM occurrences WHERE schedule NOT IN (SELECT id FROM schedules)",
+    "an amount without its run": "SELECT key FROM holds WHERE run IS NOT NULL AND run NOT IN (SELECT run FROM statuses)",
 }
 """What refers to something that is not there, in a file."""
 
@@ -77,8 +81,24 @@ _DANGLING_THERE: Final = {
     " WHERE NOT EXISTS (SELECT FROM weft.files AS f WHERE f.hash = a.hash)",
     "an artifact without its run": "SELECT hash FROM weft.artifacts AS a"
     " WHERE NOT EXISTS (SELECT FROM weft.runs AS r WHERE r.id = a.run_id)",
+    "a schedule without its document": "SELECT id FROM weft.schedules AS s"
+    " WHERE NOT EXISTS (SELECT FROM weft.documents AS d WHERE d.hash = s.document)",
+    "an occurrence without its schedule": "SELECT key FROM weft.occurrences AS o"
+    " WHERE NOT EXISTS (SELECT FROM weft.schedules AS s WHERE s.id = o.schedule)",
+    "an amount without its run": "SELECT key FROM weft.holds AS h WHERE run_id IS NOT NULL"
+    " AND NOT EXISTS (SELECT FROM weft.runs AS r WHERE r.id = h.run_id)",
 }
 """The same, in a database."""
+
+_STUCK: Final = (
+    "SELECT id FROM statuses AS s WHERE queued = 1 AND state = 'waiting'"
+    " AND NOT EXISTS (SELECT 1 FROM statuses WHERE gate = s.gate AND queued = 0 AND result IS NULL)"
+)
+_STUCK_THERE: Final = (
+    "SELECT id FROM weft.states AS s WHERE queued AND state = 'waiting'"  # noqa: S608  ours
+    f" AND NOT EXISTS (SELECT FROM weft.states AS o WHERE o.gate = s.gate AND NOT o.queued AND o.{UNFINISHED})"
+)
+"""The runs that wait before a gate at which nobody is whose end would let them through, in a file and in a database."""
 
 _ALTERED_THERE: Final = {
     "document": "SELECT hash FROM weft.documents WHERE encode(sha256(convert_to(content, 'UTF8')), 'hex') <> hash",
@@ -107,9 +127,12 @@ def check_file(file: Path, *, is_copy: bool = False) -> Checked:
     try:
         with contextlib.closing(connect(file)) as connection:
             connection.execute("BEGIN")
-            for check in (_check_version, _check_settings, _check_pages, _check_rows):
+            for check in (_check_version, _check_settings, _check_pages):
                 if found.sound:  # else every other question may get a wrong answer
                     check(connection, found)
+            if found.sound:
+                with _newest(connection) as newest:
+                    _check_rows(newest, found)
     except sqlite3.OperationalError as error:
         raise failed(file, error, "read") from None
     except sqlite3.DatabaseError as error:
@@ -118,6 +141,21 @@ def check_file(file: Path, *, is_copy: bool = False) -> Checked:
     if is_copy:
         found.problems = [_of_copy(problem) for problem in found.problems]
     return found
+
+
+@contextlib.contextmanager
+def _newest(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Give a connection to the same content in the newest version; an older file itself stays as it is."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
+        yield connection
+        return
+    with (
+        tempfile.TemporaryDirectory() as place,
+        contextlib.closing(sqlite3.connect(Path(place, "journal.db"), isolation_level=None)) as copy,
+    ):
+        connection.backup(copy)
+        advance(copy, MIGRATIONS)
+        yield copy
 
 
 def _of_copy(problem: Problem) -> Problem:
@@ -149,6 +187,7 @@ def _check_pages(connection: sqlite3.Connection, found: Checked) -> None:
 def _check_rows(connection: sqlite3.Connection, found: Checked) -> None:
     for what, query in _DANGLING.items():
         _tell_dangling(found, what, [str(name) for (name,) in connection.execute(query)])
+    _tell_stuck(found, [run_id for (run_id,) in connection.execute(_STUCK)])
     is_whole = found.sound
     for hash_, text in connection.execute("SELECT hash, text FROM documents"):
         found.documents += 1
@@ -187,6 +226,7 @@ async def check_database(address: str) -> Checked:
             return found
         for what, query in _DANGLING_THERE.items():
             _tell_dangling(found, what, [name for (name,) in await rows(connection, query)])
+        _tell_stuck(found, [run_id for (run_id,) in await rows(connection, _STUCK_THERE)])
         is_whole = found.sound
         for what, query in _ALTERED_THERE.items():
             for (hash_,) in await rows(connection, query):
@@ -217,7 +257,8 @@ async def _kept(connection: Connection, run_id: str) -> Kept | None:
         records = await rows(connection, RECORDS, (run_id, run_id, LARGEST_RUN))
     if not found:
         return None
-    return Kept(RunRow(*found[0][:8]), Status(*found[0][8:]), tuple(Record(*each) for each in records))
+    run = listed(found[0])
+    return Kept(run.row, run.status, tuple(Record(*each) for each in records))
 
 
 # ---- both
@@ -225,6 +266,15 @@ def _tell_dangling(found: Checked, what: str, names: Sequence[str]) -> None:
     if names:
         some = ", ".join(names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
         found.fault("journal_dangling", f"There is {what}, {len(names)} times: {some}.", _BACKUP)
+
+
+def _tell_stuck(found: Checked, ids: Sequence[str]) -> None:
+    for run_id in ids[:SHOWN]:
+        found.fault(
+            "journal_stuck",
+            f"Run {run_id!r} waits before a gate at which there is nobody whose end would let it through.",
+            f"Cancel it: weft runs cancel {run_id}",
+        )
 
 
 def _compare(found: Checked, what: str, hash_: str, content: bytes) -> None:

@@ -28,6 +28,7 @@ class Life:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.name = secrets.token_hex(8)  #: written beside what the process owns
+        self._path = directory / f"{self.name}{SUFFIX}"
         self._handle: int | None = None
 
     def begin(self) -> None:
@@ -35,7 +36,7 @@ class Life:
         if self._handle is not None:
             return
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._directory / f"{self.name}{SUFFIX}"
+        path = self._path
         while self._handle is None:
             handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
             try:
@@ -54,12 +55,12 @@ class Life:
 
     def holds(self) -> bool:
         """Tell whether others can see this life: its file is still the one that is locked."""
-        return self._handle is not None and _same_file(self._handle, self._directory / f"{self.name}{SUFFIX}")
+        return self._handle is not None and _same_file(self._handle, self._path)
 
     def end(self) -> None:
         """Stop being alive, as if the process had died."""
         if self._handle is not None:
-            (self._directory / f"{self.name}{SUFFIX}").unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
             os.close(self._handle)
             self._handle = None
 

@@ -8,22 +8,31 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
-from weft.errors import JournalUnavailable
+from weft.errors import JournalRefused, JournalUnavailable
 from weft.journal.base import (
     ENDS,
+    LARGEST_QUEUE,
     LARGEST_RUN,
     OPEN,
     Claim,
     Ended,
+    Full,
     Kept,
     Listed,
+    Meter,
+    Occurrence,
+    OccurrenceQuery,
+    Parent,
     Purged,
     Record,
     RunQuery,
     RunRow,
+    Schedule,
+    ScheduleMove,
+    ScheduleView,
+    Settled,
     State,
     Status,
     Then,
@@ -40,57 +49,23 @@ from weft.journal.base import (
     unknown_run,
 )
 from weft.journal.decisions import (
-    Key,
+    LEFT_OUT,
+    child_signal,
     is_done,
     key,
-    needles,
+    known_occurrence,
+    left_out,
+    must_wait,
     not_parked,
     not_running,
     poison,
+    refuse_gate,
     unlike,
     wait_for,
+    waits_still,
 )
+from weft.journal.memory_store import Run, Store, age, fits, matches
 from weft.types import JsonObject
-
-
-@dataclass(slots=True)
-class _Run:
-    row: RunRow
-    status: Status
-    token: str
-    records: dict[Key, Record] = field(default_factory=dict)
-    claimed_size: int = 0  #: size when it was claimed
-    doubt: bool = False
-    artifacts: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def listed(self) -> Listed:
-        return Listed(self.row, self.status)
-
-    def set(self, **changes: object) -> None:
-        self.status = replace(self.status, **changes)  # type: ignore[arg-type]  # names of fields, all of them here
-
-    def add(self, *records: Record) -> None:
-        self.records.update((key(record), record) for record in records)
-        self.set(size=self.status.size + sum(len(record.payload) for record in records))
-
-
-@dataclass(slots=True)
-class _Store:
-    """What several journals of one process share."""
-
-    runs: dict[str, _Run] = field(default_factory=dict)
-    documents: dict[str, str] = field(default_factory=dict)
-    spent: set[str] = field(default_factory=set)  #: ids of removed runs that must not begin again
-    alive: set[str] = field(default_factory=set)  #: names of the journals that are open
-    watchers: set[asyncio.Future[None]] = field(default_factory=set)
-    changes: int = 0
-
-    def changed(self) -> None:
-        self.changes += 1
-        for watcher in self.watchers:
-            if not watcher.done():
-                watcher.set_result(None)
 
 
 class MemoryJournal:
@@ -107,7 +82,7 @@ class MemoryJournal:
     ) -> None:
         self.name: Final = name
         self._clock = clock
-        self._store: _Store = _Store() if beside is None else beside._store
+        self._store: Store = Store() if beside is None else beside._store
         self._told = 0  #: changes that `changed` has told of
         self._closed = False
 
@@ -162,27 +137,58 @@ class MemoryJournal:
 
     # ---- runs
     async def accept(self, run: RunRow, *records: Record) -> Claim:
+        refuse_gate(run)
         claim = Claim(run.id, 1, secrets.token_hex(16))
         new = unlike(run.id, records, {})
-        self._keep(_Run(run, Status("running", 1, self.name, self.now()), claim.token), new)
+        self._keep(Run(run, Status("running", 1, self.name, self.now()), claim.token), new)
         return claim
 
     async def submit(self, run: RunRow) -> None:
-        self._keep(_Run(run, Status("ready", 0, "", self.now()), ""), [])
+        self._submit(run)
 
-    def _keep(self, run: _Run, records: Sequence[Record]) -> None:
+    def _submit(self, row: RunRow) -> None:
+        """Keep a run that is ready, or waits before its gate."""
+        self._refuse_unfit(row)
+        kin = [] if row.gate is None else self._store.of_gate(row.gate.key)
+        admitted = [run.row.id for run in kin if not run.status.queued]
+        queued = must_wait(row, admitted, len(kin) - len(admitted))
+        state: State = "waiting" if queued else "ready"
+        self._keep(Run(row, Status(state, 0, "", self.now(), queued=queued), ""), [])
+        if queued and row.gate is not None and row.gate.policy == "cancel":
+            oldest = next((run for run in sorted(kin, key=lambda run: run.status.queued) if not run.cancels), None)
+            if oldest is not None:
+                self._cancel_to(oldest, 1)
+
+    def _refuse_unfit(self, row: RunRow) -> None:
         self._require_open()
-        if run.row.id in self._store.runs or run.row.id in self._store.spent:
-            raise known_already(run.row.id)
-        if run.row.document not in self._store.documents:
-            raise unknown_document(run.row.document)
+        if row.id in self._store.runs or row.id in self._store.spent:
+            raise known_already(row.id)
+        if row.document not in self._store.documents:
+            raise unknown_document(row.document)
+
+    def _keep(self, run: Run, records: Sequence[Record]) -> None:
+        self._refuse_unfit(run.row)
         run.add(*records)
         run.claimed_size = run.status.size
         origin = self._store.runs.get(run.row.origin or "")
         if origin is not None:
             run.artifacts.update(origin.artifacts)
         self._store.runs[run.row.id] = run
+        if run.row.parent is not None:
+            self._store.children.setdefault(run.row.parent.run_id, []).append(run.row.id)
         self._store.changed()
+
+    # ---- gates
+    def _let_in(self, gate: str) -> None:
+        """Make those ready that have waited longest, as many as their gate lets through."""
+        kin = self._store.of_gate(gate)
+        going_on = sum(not run.status.queued for run in kin)
+        for run in kin:
+            if run.status.queued and run.status.state == "waiting":
+                if run.row.gate is None or going_on >= run.row.gate.limit:
+                    return
+                self._rouse(run)
+                going_on += 1
 
     async def claim(self, run_id: str, *, alone: bool = False) -> Claim:
         run = self._run(run_id)
@@ -206,32 +212,123 @@ class MemoryJournal:
         state: State = "parked" if run.status.alone else "ready"
         reason = poison(run_id, crashes) if run.status.alone else None
         run.token = ""
+        self._store.meters.let_go(run_id)
         run.set(state=state, epoch=ends + 1, crashes=crashes, alone=False, reason=reason, changed_at=self.now())
         self._store.changed()
         return state
 
-    async def write(self, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
-        run = self._run(claim.run_id)
-        if (run.status.epoch, run.token) != (claim.epoch, claim.token):
-            raise another_owner(claim.run_id)
+    async def write(
+        self,
+        claim: Claim,
+        news: int,
+        records: Sequence[Record] = (),
+        then: Then = None,
+        *,
+        children: Sequence[RunRow] = (),
+        settled: Sequence[Settled] = (),
+    ) -> None:
+        run = self._claimed(claim)
         going_on = run.status.state == "running"
         kept = {at: run.records[at].payload for at in map(key, records) if at in run.records}
         known = all(kept.get(key(record)) == record.payload for record in records)
-        if known and (is_done(run.status, then) if not going_on else bool(records) and then is None):
+        missing = [(child, parent) for child in children if not self._is_there(run, child, parent := _parent(child))]
+        if known and not missing and (is_done(run.status, then) if not going_on else bool(records) and then is None):
             return
         if not going_on:
             raise not_running(claim.run_id, run.status.state)
         if run.status.news != news:
             raise behind(claim.run_id)
-        run.add(*unlike(claim.run_id, records, kept))
+        new = unlike(claim.run_id, records, kept)
+        self._refuse_unfit_children([child for child, _ in missing])
+        run.add(*new)
         run.set(changed_at=self.now())
+        if claim.run_id in self._store.meters.of_run:
+            self._store.meters.settle(claim.run_id, claim.epoch, records, settled)
+        self._stand(run, then)
+        for child, parent in missing:
+            self._begin_child(child, parent)
+        if isinstance(then, Ended):
+            self._tell_of_end(run, then)
+
+    def _stand(self, run: Run, then: Then) -> None:
+        if then is None:
+            return
         if isinstance(then, Ended):
             run.doubt = then.doubt
             run.set(state=then.state, result=then.result)
-        elif then is not None:
+        else:
             run.set(state=then.state, wake_at=then.wake_at, reason=then.reason)
-        if then is not None:
-            self._store.changed()
+        self._store.meters.let_go(run.row.id)
+        self._store.changed()
+
+    def _claimed(self, claim: Claim) -> Run:
+        run = self._run(claim.run_id)
+        if (run.status.epoch, run.token) != (claim.epoch, claim.token):
+            raise another_owner(claim.run_id)
+        return run
+
+    # ---- children
+    def _is_there(self, run: Run, child: RunRow, parent: Parent) -> bool:
+        """Tell whether a child was begun by an earlier call, or left out by its gate."""
+        begun = self._store.runs.get(child.id)
+        return (begun is not None and begun.row.parent == parent) or (parent.path, parent.n, "signal") in run.records
+
+    def _refuse_unfit_children(self, children: Sequence[RunRow]) -> None:
+        for number, child in enumerate(children):
+            self._refuse_unfit(child)
+            if any(child.id == other.id for other in children[:number]):
+                raise known_already(child.id)
+
+    def _begin_child(self, child: RunRow, parent: Parent) -> None:
+        try:
+            self._submit(child)
+        except JournalRefused as refusal:
+            if refusal.problem.code not in LEFT_OUT:
+                raise
+            self._answer(parent, left_out(child.id, refusal))
+
+    def _answer(self, parent: Parent, payload: str) -> None:
+        """Answer a wait of an open run, if it is open."""
+        run = self._store.runs.get(parent.run_id)
+        if run is None or not run.is_open:
+            return
+        kinds = [at[2] for at in run.records if at[:2] == (parent.path, parent.n)]
+        if waits_still(kinds):
+            self._tell(run, Record(parent.path, parent.n, "signal", payload), rouses=("waiting",))
+
+    def _tell_of_end(self, run: Run, then: Ended) -> None:
+        """Let those go on who wait for the end of a run; nobody waits for its children any more."""
+        if run.row.parent is not None:
+            self._answer(run.row.parent, child_signal(run.row.id, then.state, then.result))
+        self._cancel_children(run, 1)
+        if run.row.gate is not None:
+            self._let_in(run.row.gate.key)
+
+    # ---- meters
+    async def hold(self, claim: Claim, news: int, begun: Record, meters: Sequence[Meter]) -> Full | None:
+        run = self._claimed(claim)
+        kept = {at: run.records[at].payload for at in [key(begun)] if at in run.records}
+        new = unlike(claim.run_id, [begun], kept)
+        going_on = run.status.state == "running"
+        wanted = self._store.meters.missing(claim.run_id, claim.epoch, begun, meters)
+        if going_on and not new and not wanted:
+            return None
+        if not going_on:
+            raise not_running(claim.run_id, run.status.state)
+        if run.status.news != news:
+            raise behind(claim.run_id)
+        full = self._store.meters.reserve(claim.run_id, claim.epoch, begun, wanted, self.now())
+        if full is None:
+            run.add(*new)
+            run.set(changed_at=self.now())
+        return full
+
+    async def used(self, keys: Sequence[str], *, since: float | None = None, reserved: bool = False) -> dict[str, int]:
+        self._require_open()
+        meters = self._store.meters
+        if not reserved:
+            return {key_: meters.used(key_, since) for key_ in keys}
+        return {key_: meters.reserved(key_, since, self._store.is_under_way) for key_ in keys}
 
     async def load(self, run_id: str) -> Kept:
         run = self._run(run_id)
@@ -247,11 +344,21 @@ class MemoryJournal:
         run = self._run(run_id)
         if run.status.state in ENDS:
             raise has_ended(run_id, run.status.state)
-        times = sum(at[0] == "" and at[2] == "cancel" for at in run.records)
-        if times == 2:
-            return times
-        self._tell(run, Record("", times + 1, "cancel", "{}"), rouses=("waiting", "parked"))
-        return times + 1
+        if run.cancels < 2:
+            self._cancel_to(run, run.cancels + 1)
+        return run.cancels
+
+    def _cancel_to(self, run: Run, times: int) -> None:
+        """Cancel a run until it has been cancelled so often, and its children with it."""
+        for n in range(run.cancels + 1, times + 1):
+            self._tell(run, Record("", n, "cancel", "{}"), rouses=("waiting", "parked"))
+        self._cancel_children(run, times)
+
+    def _cancel_children(self, run: Run, times: int) -> None:
+        for child_id in self._store.children.get(run.row.id, ()):
+            child = self._store.runs.get(child_id)
+            if child is not None and child.is_open:
+                self._cancel_to(child, times)
 
     async def signal(self, run_id: str, path: str, payload: str) -> None:
         run = self._run(run_id)
@@ -260,15 +367,15 @@ class MemoryJournal:
         if n is not None:
             self._tell(run, Record(path, n, "signal", payload), rouses=("waiting",))
 
-    def _tell(self, run: _Run, record: Record, *, rouses: tuple[State, ...]) -> None:
+    def _tell(self, run: Run, record: Record, *, rouses: tuple[State, ...]) -> None:
         run.add(record)
         run.set(news=run.status.news + 1)
         if run.status.state in rouses:
             self._rouse(run)
         self._store.changed()
 
-    def _rouse(self, run: _Run) -> None:
-        run.set(state="ready", wake_at=None, reason=None, changed_at=self.now())
+    def _rouse(self, run: Run) -> None:
+        run.set(state="ready", wake_at=None, reason=None, queued=False, changed_at=self.now())
 
     async def resume(self, run_id: str) -> None:
         run = self._run(run_id)
@@ -311,14 +418,59 @@ class MemoryJournal:
         return {run.row.id: run.status.news for run in mine}
 
     async def unfinished(self) -> list[Listed]:
-        return sorted((run.listed for run in self._all(*OPEN)), key=_age)
+        return sorted((run.listed for run in self._all(*OPEN)), key=age)
+
+    # ---- schedules
+    async def schedule(
+        self, id_: str, think: Callable[[ScheduleView], ScheduleMove | None], keys: Sequence[str] = ()
+    ) -> ScheduleMove | None:
+        going_on = sorted((run.listed for run in self._all(*OPEN) if run.row.schedule == id_), key=age)
+        known = frozenset(key_ for key_ in keys if (id_, key_) in self._store.occurrences)
+        move = think(ScheduleView(self._store.schedules.get(id_), self.now(), tuple(going_on[:LARGEST_QUEUE]), known))
+        if move is not None:
+            with self._store.undone_if_refused():
+                self._do(move)
+        return move
+
+    def _do(self, move: ScheduleMove) -> None:
+        self._store.schedules[move.schedule.id] = move.schedule
+        for each in move.occurrences:
+            if self._store.occurrences.setdefault((each.schedule, each.key), each) is not each:
+                raise known_occurrence(each.schedule, each.key)
+        for run_id in move.cancels:
+            run = self._store.runs.get(run_id)
+            if run is not None and run.is_open:
+                self._cancel_to(run, min(2, run.cancels + 1))
+        for row in move.runs:
+            self._submit(row)
+        self._store.changed()
+
+    async def schedules(self) -> list[Schedule]:
+        self._require_open()
+        return sorted(self._store.schedules.values(), key=lambda each: (each.workflow, each.id))
+
+    async def due(self, limit: int) -> list[str]:
+        self._require_open()
+        return [id_ for at, id_ in sorted(self._store.armed()) if at <= self.now()][:limit]
+
+    async def next_due(self) -> float | None:
+        self._require_open()
+        return min((at for at, _ in self._store.armed()), default=None)
+
+    async def occurrences(self, query: OccurrenceQuery) -> list[Occurrence]:
+        self._require_open()
+        workflows = {each.id: each.workflow for each in self._store.schedules.values()}
+        found = [
+            each for each in self._store.occurrences.values() if matches(each, workflows.get(each.schedule), query)
+        ]
+        return sorted(found, key=lambda each: (each.at, each.schedule, each.key), reverse=True)[: query.limit]
 
     # ---- reading
     async def runs(self, query: RunQuery) -> list[Listed]:
-        found = sorted((run.listed for run in self._all() if _fits(run.listed, query)), key=_age, reverse=True)
+        found = sorted((run.listed for run in self._all() if fits(run.listed, query)), key=age, reverse=True)
         if query.before is not None:
-            last = _age(self._run(query.before).listed)
-            found = [run for run in found if _age(run) < last]
+            last = age(self._run(query.before).listed)
+            found = [run for run in found if age(run) < last]
         return found[: query.limit]
 
     # ---- files
@@ -342,16 +494,16 @@ class MemoryJournal:
             del self._store.runs[run.row.id]
             if run.row.trigger != "null":
                 self._store.spent.add(run.row.id)
-        needed = {run.row.document for run in self._store.runs.values()}
-        documents = {run.row.document for run in gone} - needed
-        for hash_ in documents:
-            del self._store.documents[hash_]
+            self._store.children.pop(run.row.id, None)
+        self._store.meters.forget([run.row.id for run in gone], before, self.now())
+        self._store.forget_occurrences(before, limit)
+        documents = self._store.forget_documents({run.row.document for run in gone})
         if gone:
             self._store.changed()
         return Purged(
             runs=len(gone),
             records=sum(len(run.records) for run in gone),
-            documents=len(documents),
+            documents=documents,
             artifacts=sum(len(run.artifacts) for run in gone),
             kept={"doubt": doubtful} if doubtful else {},
         )
@@ -361,31 +513,19 @@ class MemoryJournal:
         if self._closed:
             raise JournalUnavailable("The journal is closed.", code="journal_closed")
 
-    def _run(self, run_id: str) -> _Run:
+    def _run(self, run_id: str) -> Run:
         self._require_open()
         run = self._store.runs.get(run_id)
         if run is None:
             raise unknown_run(run_id)
         return run
 
-    def _all(self, *states: State) -> list[_Run]:
+    def _all(self, *states: State) -> list[Run]:
         self._require_open()
-        return [run for run in self._store.runs.values() if not states or run.status.state in states]
+        return self._store.all(*states)
 
 
-def _age(run: Listed) -> tuple[float, str]:
-    return run.row.started_at, run.row.id
-
-
-def _fits(run: Listed, query: RunQuery) -> bool:
-    row, status = run.row, run.status
-    if query.workflow not in (None, row.workflow) or (query.states and status.state not in query.states):
-        return False
-    if query.since is not None and row.started_at < query.since:
-        return False
-    if query.until is not None and row.started_at >= query.until:
-        return False
-    if query.text is None:
-        return True
-    texts = [text.lower() for text in (row.id, row.workflow, row.inputs, status.result, status.reason) if text]
-    return any(needle in text for needle in needles(query.text) for text in texts)
+def _parent(child: RunRow) -> Parent:
+    if child.parent is None:
+        raise ValueError(f"Run {child.id!r} is no child.")
+    return child.parent

@@ -20,7 +20,7 @@ UNFINISHED: Final = f"state IN ({', '.join(repr(state) for state in OPEN)})"
 
 
 def refuse_left_behind(file: Path) -> None:
-    """Refuse to work with a database while the file holds runs that have not ended (rule A24).
+    """Refuse to work with a database while the file holds runs that have not ended, or armed schedules (rule A24).
 
     Raises:
         JournalUnavailable: It does, or it cannot be read.
@@ -29,7 +29,7 @@ def refuse_left_behind(file: Path) -> None:
         return
     try:
         with contextlib.closing(connect(file)) as connection:
-            sealed, count = is_sealed(connection), _unfinished(connection)
+            sealed, count, armed = is_sealed(connection), _unfinished(connection), _armed(connection)
     except sqlite3.Error as error:
         raise failed(file, error, "read") from None
     if sealed:
@@ -44,6 +44,13 @@ def refuse_left_behind(file: Path) -> None:
             "with WEFT_DATABASE_URL set nobody would go on with them.",
             code="journal_left_behind",
             remedy="Move them with `weft journal move`, or let them end: unset WEFT_DATABASE_URL and start `weft worker`.",
+        )
+    if armed:
+        raise JournalUnavailable(
+            f"{file} holds {armed} armed {'schedule' if armed == 1 else 'schedules'}; with WEFT_DATABASE_URL set "
+            "nobody would know how far they have come.",
+            code="journal_left_behind",
+            remedy="Move them with `weft journal move`.",
         )
 
 
@@ -71,6 +78,12 @@ def _unfinished(connection: sqlite3.Connection) -> int:
     if not _has_table(connection, "statuses"):
         return 0
     return int(connection.execute(f"SELECT count(*) FROM statuses WHERE {UNFINISHED}").fetchone()[0])  # noqa: S608
+
+
+def _armed(connection: sqlite3.Connection) -> int:
+    if not _has_table(connection, "schedules"):
+        return 0
+    return int(connection.execute("SELECT count(*) FROM schedules WHERE retired = 0").fetchone()[0])
 
 
 def is_sealed(connection: sqlite3.Connection) -> bool:

@@ -13,17 +13,26 @@ from typing import Any, TypeVar
 import psycopg
 
 from weft.errors import JournalRefused, JournalUnavailable, Problem
+from weft.journal import postgres_schedules as schedules
 from weft.journal.base import (
     LARGEST_RUN,
     Claim,
+    Ended,
+    Full,
     Kept,
     Listed,
+    Meter,
+    Occurrence,
+    OccurrenceQuery,
     Purged,
     Record,
     RunQuery,
     RunRow,
+    Schedule,
+    ScheduleMove,
+    ScheduleView,
+    Settled,
     State,
-    Status,
     Then,
     another_owner,
     reference,
@@ -33,25 +42,31 @@ from weft.journal.base import (
     unknown_document,
     unknown_run,
 )
+from weft.journal.decisions import refuse_gate, unlike
 from weft.journal.postgres_group import Group, closed, described, unanswered
 from weft.journal.postgres_life import Life, durability, facts
 from weft.journal.postgres_link import COMMIT_S, Connection, Link, Statement, is_final, place, read, transaction
 from weft.journal.postgres_listen import Listener
+from weft.journal.postgres_meters import using, wanted_by_hold, wanted_by_settled
 from weft.journal.postgres_moves import (
     accepted,
+    bearing,
     cancelled,
     claimed,
     given_back,
+    held,
     released,
     resumed,
     signalled,
     submitted,
     written,
 )
+from weft.journal.postgres_needs import Needs
 from weft.journal.postgres_purge import purge
-from weft.journal.postgres_queries import ABANDONED, ONE, OPEN, READY, RECORDS, listing
+from weft.journal.postgres_queries import ABANDONED, ONE, OPEN, READY, RECORDS, listed, listing
+from weft.journal.postgres_rows import New, Wanted
 from weft.journal.postgres_schema import MIGRATION_S, is_newest, migrate
-from weft.journal.postgres_turn import CHANNEL, Enqueue, New, Piece, Turn, Wanted
+from weft.journal.postgres_turn import CHANNEL, Enqueue, Piece, Turn
 from weft.types import JsonObject
 
 T = TypeVar("T")
@@ -205,6 +220,8 @@ class PostgresJournal:
 
     # ---- runs
     async def accept(self, run: RunRow, *records: Record) -> Claim:
+        refuse_gate(run)
+        unlike(run.id, records, {})
         claim: Claim = await self._accept(
             run, lambda turn, new: accepted(turn, new, records), "running", _keys(records), _weight(records)
         )
@@ -224,7 +241,8 @@ class PostgresJournal:
     ) -> Any:
         token = self._doubted.pop(run.id, None) or secrets.token_hex(16)
         new = New(run, token, int(state == "running"), state, self.name if state == "running" else "")
-        piece = Piece(run.id, lambda turn: decide(turn, new), wanted, new, weight + len(run.inputs))
+        needs = Needs(gates={run.gate.key}) if run.gate else None
+        piece = Piece(run.id, lambda turn: decide(turn, new), wanted, [new], weight + len(run.inputs), needs=needs)
         try:
             return await self._group.do(piece, self._deadline_s)
         except (JournalUnavailable, asyncio.CancelledError):
@@ -249,21 +267,67 @@ class PostgresJournal:
         state: State = await self._group.do(piece, self._deadline_s)
         return state
 
-    async def write(self, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
+    async def write(
+        self,
+        claim: Claim,
+        news: int,
+        records: Sequence[Record] = (),
+        then: Then = None,
+        *,
+        children: Sequence[RunRow] = (),
+        settled: Sequence[Settled] = (),
+    ) -> None:
+        new = [New(child, secrets.token_hex(16)) for child in children]
         piece = Piece(
             claim.run_id,
-            lambda turn: written(turn, claim, news, records, then),
+            lambda turn: written(turn, claim, news, records, then, children=new, settled=settled),
             _keys(records),
-            weight=_weight(records),
+            new,
+            weight=_weight(records) + sum(len(child.inputs) for child in children),
+            needs=self._needs(claim, then, children, settled),
         )
+        await self._own(claim, piece)
+        if then is not None:
+            self._life.let_go(claim.token)
+
+    def _needs(self, claim: Claim, then: Then, children: Sequence[RunRow], settled: Sequence[Settled]) -> Needs | None:
+        """Return what a write needs besides its own row, as far as that is known already."""
+        needs: Needs | None = None
+        for more in (
+            self._life.ties.get(claim.token) if isinstance(then, Ended) else None,
+            bearing(claim.run_id, children) if children else None,
+            wanted_by_settled(claim.run_id, claim.epoch, settled) if settled else None,
+        ):
+            if more:
+                needs = (needs or Needs()) | more
+        return needs
+
+    async def hold(self, claim: Claim, news: int, begun: Record, meters: Sequence[Meter]) -> Full | None:
+        piece = Piece(
+            claim.run_id,
+            lambda turn: held(turn, claim, news, begun, meters),
+            _keys([begun]),
+            weight=_weight([begun]),
+            needs=wanted_by_hold((claim.run_id, begun.path, begun.n, claim.epoch), meters),
+        )
+        full: Full | None = await self._own(claim, piece)
+        return full
+
+    async def _own(self, claim: Claim, piece: Piece) -> Any:
+        """Do what the owner of a run asks for; he is told in the end, however long that takes."""
         try:
-            await self._group.do(piece, None)
+            return await self._group.do(piece, None)
         except JournalRefused as refusal:
             if refusal.problem.code in {"another_owner", "has_ended"}:
-                self._life.in_hand.pop(claim.token, None)
+                self._life.let_go(claim.token)
             raise
-        if then is not None:
-            self._life.in_hand.pop(claim.token, None)
+
+    async def used(self, keys: Sequence[str], *, since: float | None = None, reserved: bool = False) -> dict[str, int]:
+        counted, live = await self._read(*using(keys, since, reserved=reserved))
+        amounts = dict(counted)
+        for key, amount, _ in live:
+            amounts[key] = amounts.get(key, 0) + amount
+        return {key: amounts.get(key, 0) for key in keys}
 
     async def load(self, run_id: str) -> Kept:
         rows, records = await self._read(
@@ -273,16 +337,16 @@ class PostgresJournal:
         )
         if not rows:
             raise unknown_run(run_id)
-        listed = _listed(rows[0])
-        if listed.status.size > LARGEST_RUN:
-            raise too_large(run_id, listed.status.size)
-        return Kept(listed.row, listed.status, tuple(Record(*each) for each in records))
+        run = listed(rows[0])
+        if run.status.size > LARGEST_RUN:
+            raise too_large(run_id, run.status.size)
+        return Kept(run.row, run.status, tuple(Record(*each) for each in records))
 
     async def status(self, run_id: str) -> Listed:
         [rows] = await self._read((ONE, (run_id,)))
         if not rows:
             raise unknown_run(run_id)
-        return _listed(rows[0])
+        return listed(rows[0])
 
     # ---- what others do to a run
     async def cancel(self, run_id: str) -> int:
@@ -330,7 +394,7 @@ class PostgresJournal:
         if not dead:
             return []
         [rows] = await self._read((ABANDONED, (list(dead), list(dead.values()))))
-        found = [_listed(row) for row in rows]
+        found = [listed(row) for row in rows]
         self._life.verdicts = {run.status.owner: dead[run.status.owner] for run in found}
         return found
 
@@ -342,14 +406,38 @@ class PostgresJournal:
 
     async def unfinished(self) -> list[Listed]:
         [rows] = await self._read((OPEN, ()))
-        return [_listed(row) for row in rows]
+        return [listed(row) for row in rows]
+
+    # ---- schedules
+    async def schedule(
+        self, id_: str, think: Callable[[ScheduleView], ScheduleMove | None], keys: Sequence[str] = ()
+    ) -> ScheduleMove | None:
+        return await self._ask(
+            lambda connection: schedules.decide(connection, id_, think, keys, life=self._life, enqueue=self._enqueue)
+        )
+
+    async def schedules(self) -> list[Schedule]:
+        [rows] = await self._read((schedules.ALL, ()))
+        return [Schedule(*row) for row in rows]
+
+    async def due(self, limit: int) -> list[str]:
+        [rows] = await self._read((schedules.DUE, (limit,)))
+        return [id_ for (id_,) in rows]
+
+    async def next_due(self) -> float | None:
+        [[(instant,)]] = await self._read((schedules.NEXT, ()))
+        return None if instant is None else float(instant)
+
+    async def occurrences(self, query: OccurrenceQuery) -> list[Occurrence]:
+        [rows] = await self._read(schedules.listing(query))
+        return [Occurrence(*row) for row in rows]
 
     # ---- reading
     async def runs(self, query: RunQuery) -> list[Listed]:
         if query.before is not None:
             await self.status(query.before)  # raises if there is none
         [rows] = await self._read(listing(query))
-        return [_listed(row) for row in rows]
+        return [listed(row) for row in rows]
 
     # ---- files
     async def save_artifact(self, run_id: str, content: bytes, *, name: str, content_type: str) -> JsonObject:
@@ -428,7 +516,3 @@ def _keys(records: Sequence[Record]) -> list[Wanted]:
 
 def _weight(records: Sequence[Record]) -> int:
     return sum(len(each.payload) for each in records)
-
-
-def _listed(row: tuple[Any, ...]) -> Listed:
-    return Listed(RunRow(*row[:8]), Status(*row[8:]))

@@ -33,9 +33,9 @@ _LOG = logging.getLogger("weft.journal")
 class Group:
     """Does pieces of work in turns, one after the other, and tells each caller what became of his.
 
-    A piece that refuses, or that the database will not take, is told to its caller alone. One whose row somebody else
-    has locked, or that fails for another reason of its own, goes into a lane of its run, where it delays no other. What
-    could not be written is tried again, for as long as somebody waits for it.
+    A piece that refuses, or that the database will not take, is told to its caller alone. One that needs what somebody
+    else has locked, or more than was locked for it, or that fails for another reason of its own, goes into a lane of its
+    run, where it delays no other. What could not be written is tried again, for as long as somebody waits for it.
     """
 
     def __init__(self, link: Link, life: Life, *, enqueue: Enqueue | None) -> None:
@@ -150,6 +150,8 @@ class Group:
                     failures = await _pause(failures)
             else:
                 todo.pop(0)
+                if waits and (left := [piece for piece in batch if not piece.promise.done()]):
+                    todo.insert(0, left)  # they need more than was locked for them, and have said what
 
     async def _turn(self, batch: list[Piece], *, waits: bool) -> None:
         async def work(connection: Connection) -> list[Piece]:
@@ -166,7 +168,7 @@ class Group:
         for piece in batch:
             if piece not in later:
                 piece.answer()
-        for piece in later:
+        for piece in later if not waits else ():
             self._leave(piece)
 
     def _failing(self, error: BaseException) -> None:

@@ -19,6 +19,7 @@ import psycopg
 from weft.errors import Problem
 from weft.journal.base import Claim
 from weft.journal.postgres_link import Connection, Statement, together
+from weft.journal.postgres_needs import Needs
 
 FACTS: Final = """
 SELECT extract(epoch FROM clock_timestamp())::float8, pg_postmaster_start_time()::text,
@@ -84,6 +85,7 @@ class Life:
         self.dead_s = dead_s
         self.name = secrets.token_hex(8)  #: written beside what the process claims
         self.in_hand: dict[str, Claim] = {}  #: claims of this process by their tokens
+        self.ties: dict[str, Needs] = {}  #: what the ends of those touch besides, if anything, by their tokens
         self.void: set[str] = set()  #: tokens from before the database became another one
         self.unproved: set[str] = set()  #: tokens from before a pause in which others could think this process dead
         self.verdicts: dict[str, int | None] = {}  #: owners that were said to be dead, with the beat they stopped at
@@ -124,6 +126,7 @@ class Life:
             _LOG.error("journal_other_timeline %s %s runs_dropped=%d", self._timeline, timeline, len(self.in_hand))
             self.void |= self.in_hand.keys()
             self.in_hand.clear()
+            self.ties.clear()
             self.name = secrets.token_hex(8)
             self._confirmed = None
         self._timeline = timeline
@@ -154,11 +157,16 @@ class Life:
         if beat.name != self.name:
             return
         for token in lost:
-            self.in_hand.pop(token, None)
+            self.let_go(token)
         self.void |= lost
         self.unproved -= beat.doubtful
         self._confirmed = beat.sent
         self._looked(look, beat.looked, time.monotonic())
+
+    def let_go(self, token: str) -> None:
+        """Have a claim in hand no more."""
+        self.in_hand.pop(token, None)
+        self.ties.pop(token, None)
 
     def forget(self) -> None:
         """Begin all counts anew."""

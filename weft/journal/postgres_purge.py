@@ -31,6 +31,7 @@ _DOCUMENTS: Final = (
     """
     DELETE FROM weft.documents AS d WHERE hash = ANY(%s)
         AND (SELECT max(r.document) FROM weft.runs AS r WHERE r.document = d.hash) IS NULL
+        AND NOT EXISTS (SELECT FROM weft.schedules AS s WHERE s.document = d.hash)
     """,
 )
 _FILES: Final = (
@@ -41,6 +42,21 @@ _FILES: Final = (
     """,
 )
 """How what nobody uses is locked, and how it is removed."""
+
+_HOLDS: Final = "UPDATE weft.holds SET run_id = NULL WHERE run_id = ANY(%s)"
+
+_HOLDS_LEFT: Final = """
+DELETE FROM weft.holds
+WHERE run_id IS NULL AND at < %s AND (live OR at + coalesce(window_s, 0) <= extract(epoch FROM now())::float8)
+"""
+
+_OCCURRENCES: Final = """
+DELETE FROM weft.occurrences AS o WHERE (schedule, key) IN (
+    SELECT o.schedule, o.key FROM weft.occurrences AS o JOIN weft.schedules AS s ON s.id = o.schedule
+    WHERE o.decided_at < %s AND o.at <= s.watermark AND NOT EXISTS (SELECT FROM weft.runs AS r WHERE r.id = o.run_id)
+    ORDER BY o.decided_at LIMIT %s
+)
+"""
 
 
 async def purge(connection: Connection, before: float, limit: int) -> Purged:
@@ -56,6 +72,9 @@ async def purge(connection: Connection, before: float, limit: int) -> Purged:
         await connection.execute("DELETE FROM weft.payloads WHERE run_id = ANY(%s)", (ids,))
         await connection.execute("DELETE FROM weft.states WHERE id = ANY(%s)", (ids,))
         gone = await _rows(connection, "DELETE FROM weft.runs WHERE id = ANY(%s) RETURNING document", ids)
+        await connection.execute(_HOLDS, (ids,))
+        await connection.execute(_HOLDS_LEFT, (before,))
+        await connection.execute(_OCCURRENCES, (before, limit))
         documents = await _unused(connection, _DOCUMENTS, {document for (document,) in gone})
         await _unused(connection, _FILES, {hash_ for (hash_,) in artifacts})
     kept = {"doubt": doubtful} if doubtful else {}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from weft.journal.base import RunQuery
+from weft.journal.base import Gate, Listed, Parent, RunQuery, RunRow, Status
 from weft.journal.decisions import needles
 from weft.journal.postgres_link import Statement
 
 ROW: Final = "r.id, r.workflow, r.document, r.inputs, r.trigger, r.started_at, r.scheduled_at, r.origin"
-STATUS: Final = (
-    "s.state, s.epoch, s.owner, s.changed_at, s.wake_at, s.news, s.crashes, s.alone, s.size, s.reason, s.result"
-)
+TIES: Final = "s.schedule, s.parent, s.parent_path, s.parent_n, s.gate, s.gate_limit, s.gate_policy"
+STATUS: Final = "s.state, s.epoch, s.owner, s.changed_at, s.wake_at, s.news, s.crashes, s.alone, s.size, s.reason, s.result, s.queued"
 
-LISTED: Final = f"SELECT {ROW}, {STATUS} FROM weft.runs AS r JOIN weft.states AS s ON s.id = r.id"  # noqa: S608  constants
+LISTED: Final = f"SELECT {ROW}, {TIES}, {STATUS} FROM weft.runs AS r JOIN weft.states AS s ON s.id = r.id"  # noqa: S608  constants
 ONE: Final = f"{LISTED} WHERE r.id = %s"
 OPEN: Final = f"{LISTED} WHERE s.state IN ('ready', 'running', 'waiting', 'parked') ORDER BY s.started_at, s.id"
 READY: Final = """
@@ -36,6 +35,17 @@ WHERE s.state = 'running' AND p.beat IS NOT DISTINCT FROM x.beat ORDER BY s.star
 """The runs of owners who are dead, and whose beats are still the same."""
 
 
+def listed(row: tuple[Any, ...]) -> Listed:
+    """Return a run from a row of `LISTED`."""
+    schedule, parent, path, n, gate, limit, policy = row[8:15]
+    ties: tuple[Any, ...] = (
+        schedule,
+        None if parent is None else Parent(parent, path, n),
+        None if gate is None else Gate(gate, limit, policy),
+    )
+    return Listed(RunRow(*row[:8], *ties), Status(*row[15:]))
+
+
 def listing(query: RunQuery) -> Statement:
     """Return the statement that lists what a query asks for."""
     order = "r"
@@ -49,6 +59,14 @@ def listing(query: RunQuery) -> Statement:
         order = "r"
         clauses.append("r.workflow = %s")
         values.append(query.workflow)
+    if query.schedule is not None:
+        order = "s"
+        clauses.append("s.schedule = %s")
+        values.append(query.schedule)
+    if query.parent is not None:
+        order = "s"
+        clauses.append("s.parent = %s")
+        values.append(query.parent)
     if query.since is not None:
         clauses.append(f"{order}.started_at >= %s")
         values.append(query.since)

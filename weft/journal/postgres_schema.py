@@ -2,7 +2,12 @@
 
 A run is two rows: what never changes, and where it stands. Only the second one is written while the run goes on; it is
 small, its page has room for its next versions, and no index holds what each write changes (`since` is the instant of
-the last change of its state, `changed_at` that of the last write). Texts are kept as texts: `jsonb` would change order and numbers.
+the last change of its state, `changed_at` that of the last write). What ties a run to others stands there, too, though it
+never changes: who decides about a run needs it under the run's lock. Texts are kept as texts: `jsonb` would change order
+and numbers.
+
+What attempts hold of a meter is a row each, for as long as their runs are kept (`run_id` is null when the run went first);
+the sum of all that there ever were is a number, which stays. Rows that are `live` go when their attempt is over.
 """
 
 from __future__ import annotations
@@ -63,6 +68,46 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE TABLE weft.processes(
         name text PRIMARY KEY, beat bigint NOT NULL, at timestamptz NOT NULL
     ) WITH (fillfactor = 50);
+    """,
+    """
+    ALTER TABLE weft.states
+        ADD schedule text, ADD parent text, ADD parent_path text, ADD parent_n integer,
+        ADD gate text, ADD gate_limit integer, ADD gate_policy text, ADD gate_at double precision,
+        ADD queued boolean NOT NULL DEFAULT false, ADD children boolean NOT NULL DEFAULT false;
+    CREATE INDEX states_of_schedule ON weft.states(schedule, started_at DESC, id DESC) WHERE schedule IS NOT NULL;
+    CREATE INDEX states_open_of_schedule ON weft.states(schedule, started_at, id)
+        WHERE schedule IS NOT NULL AND state IN ('ready', 'running', 'waiting', 'parked');
+    CREATE INDEX states_of_parent ON weft.states(parent, started_at DESC, id DESC) WHERE parent IS NOT NULL;
+    CREATE INDEX states_at_gate ON weft.states(gate, queued, gate_at, id)
+        WHERE gate IS NOT NULL AND state IN ('ready', 'running', 'waiting', 'parked');
+
+    CREATE TABLE weft.schedules(
+        id text PRIMARY KEY, workflow text NOT NULL, source text NOT NULL, spec text NOT NULL, document text NOT NULL,
+        watermark double precision NOT NULL, next_at double precision, fire_at double precision,
+        paused boolean NOT NULL, retired boolean NOT NULL
+    );
+    CREATE INDEX schedules_due ON weft.schedules(fire_at, id) WHERE NOT paused AND NOT retired AND fire_at IS NOT NULL;
+    CREATE INDEX schedules_of_document ON weft.schedules(document);
+
+    CREATE TABLE weft.occurrences(
+        schedule text NOT NULL, key text NOT NULL, at double precision NOT NULL, fate text NOT NULL,
+        decided_at double precision NOT NULL, reason text, run_id text, count integer NOT NULL,
+        PRIMARY KEY (schedule, key)
+    );
+    CREATE INDEX occurrences_youngest ON weft.occurrences(at DESC, schedule DESC, key DESC);
+    CREATE INDEX occurrences_of_schedule ON weft.occurrences(schedule, at DESC, key DESC);
+    CREATE INDEX occurrences_decided ON weft.occurrences(decided_at);
+
+    CREATE TABLE weft.meters(key text PRIMARY KEY, total bigint NOT NULL) WITH (fillfactor = 50);
+
+    CREATE TABLE weft.holds(
+        run_id text, path text NOT NULL, n integer NOT NULL, epoch bigint NOT NULL, key text NOT NULL,
+        amount bigint NOT NULL, at double precision NOT NULL, window_s double precision, live boolean NOT NULL,
+        UNIQUE (run_id, path, n, epoch, key)
+    );
+    CREATE INDEX holds_of_key ON weft.holds(key, at) INCLUDE (amount);
+    CREATE INDEX holds_live ON weft.holds(key) WHERE live;
+    CREATE INDEX holds_left ON weft.holds(at) WHERE run_id IS NULL;
     """,
 )
 """Each is done once, in a transaction; what has been released is never changed."""

@@ -1,157 +1,39 @@
 """One transaction of the journal in PostgreSQL: everything that waits, in a few statements.
 
 All rows are locked in the order of their ids, read, decided on in Python, and written back in bulk. What is kept for a
-run is read after its row is locked, so that what another transaction wrote before it let go of the row is seen.
+run is read after its row is locked, so that what another transaction wrote before it let go of the row is seen. What
+else a decision needs (`postgres_needs`) is locked and read with the rest; nothing of it is asked for when nobody does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
 
 from weft.errors import WeftError
-from weft.journal.base import LARGEST_INLINE, Record, RecordKind, RunRow, State, Status
+from weft.journal import postgres_gates as gates
+from weft.journal import postgres_rows as rows
+from weft.journal.base import Record, State
 from weft.journal.decisions import Key, key
+from weft.journal.postgres_gates import Standing
 from weft.journal.postgres_life import FACTS, Life, suspended_clock
 from weft.journal.postgres_link import Connection, Statement, begin, rolled_back, together
+from weft.journal.postgres_meters import Meters
+from weft.journal.postgres_needs import Needs, NeedsMore, locking
+from weft.journal.postgres_rows import New, Row, Wanted
 
 Enqueue: TypeAlias = "Callable[[psycopg.AsyncConnection[Any], Sequence[str]], Awaitable[None]]"
 
 CHANNEL: Final = "weft"
 """Where processes hear that something is ready, cancelled or answered."""
 
-_DOCUMENTS: Final = "SELECT hash FROM weft.documents WHERE hash = ANY(%s) ORDER BY hash FOR KEY SHARE"
-
-_ACCEPT: Final = """
-WITH kept AS (
-    INSERT INTO weft.runs (id, workflow, document, inputs, trigger, started_at, scheduled_at, origin)
-    SELECT x.* FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::float8[],
-        %s::text[]) AS x(id, workflow, document, inputs, trigger, started_at, scheduled_at, origin)
-    WHERE EXISTS (SELECT FROM weft.documents AS d WHERE d.hash = x.document)
-        AND NOT EXISTS (SELECT FROM weft.spent AS s WHERE s.id = x.id)
-    ON CONFLICT (id) DO NOTHING RETURNING id, started_at, origin
-), files AS (
-    INSERT INTO weft.artifacts (run_id, hash)
-    SELECT kept.id, a.hash FROM kept JOIN weft.artifacts AS a ON a.run_id = kept.origin
-), clock AS (SELECT extract(epoch FROM clock_timestamp())::float8 AS now)
-INSERT INTO weft.states (id, started_at, born, token, epoch, state, owner, since, changed_at)
-SELECT kept.id, kept.started_at, x.token, x.token, x.epoch, x.state, x.owner, clock.now, clock.now
-FROM kept JOIN unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[]) AS x(id, token, epoch, state, owner)
-    ON x.id = kept.id, clock
-RETURNING id
-"""
-
-_INHERIT: Final = """
-WITH kept AS (
-    SELECT a.run_id, f.hash FROM weft.artifacts AS a JOIN weft.files AS f ON f.hash = a.hash
-    WHERE a.run_id = ANY(%s) FOR KEY SHARE OF f
-)
-INSERT INTO weft.artifacts (run_id, hash)
-SELECT r.id, kept.hash FROM weft.runs AS r JOIN kept ON kept.run_id = r.origin WHERE r.id = ANY(%s)
-ON CONFLICT DO NOTHING
-"""
-
-_COLUMNS: Final = """
-    id, state, epoch, owner, changed_at, wake_at, news, crashes, alone, size, reason, result,
-    token, born, since, claimed_size, records, doubt
-"""
-
-_LOCK: Final = f"SELECT {_COLUMNS} FROM weft.states WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608  constants
-
-_KNOWN: Final = """
-SELECT r.run_id, r.path, r.n, r.kind, coalesce(r.payload, l.payload)
-FROM (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[])) AS x(run_id, path, n, kind)
-JOIN weft.records AS r ON r.run_id = x.run_id AND r.path = x.path AND r.n = coalesce(x.n, r.n)
-    AND r.kind = coalesce(x.kind, r.kind)
-LEFT JOIN weft.payloads AS l ON l.run_id = r.run_id AND l.hash = r.hash
-"""
-
-_RECORD: Final = """
-INSERT INTO weft.records (run_id, path, n, kind, seq, payload, hash)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[], %s::integer[], %s::text[], %s::text[])
-"""
-
 _BEATS: Final = "SELECT name, beat FROM weft.processes WHERE name = ANY(%s) ORDER BY name FOR SHARE"
 """Read under a lock: an owner that comes back to life waits with its next beat, and then sees what it has lost."""
-
-_NOTHING: Final[Statement] = ("SELECT true WHERE false", ())
-
-_LARGE: Final = "INSERT INTO weft.payloads (run_id, hash, payload) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-
-_CHANGE: Final = """
-UPDATE weft.states AS s SET state = x.state, epoch = x.epoch, owner = x.owner, changed_at = x.changed_at,
-    wake_at = x.wake_at, news = x.news, crashes = x.crashes, alone = x.alone, size = x.size, reason = x.reason,
-    result = x.result, token = x.token, since = x.since, claimed_size = x.claimed_size, records = x.records,
-    doubt = x.doubt
-FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::float8[], %s::float8[], %s::integer[], %s::integer[],
-    %s::boolean[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::bigint[], %s::integer[],
-    %s::boolean[]) AS x(id, state, epoch, owner, changed_at, wake_at, news, crashes, alone, size, reason, result,
-    token, since, claimed_size, records, doubt)
-WHERE s.id = x.id
-"""
-
-
-class Wanted(NamedTuple):
-    """Which records of a run a decision needs; None stands for all numbers or kinds."""
-
-    path: str
-    n: int | None
-    kind: RecordKind | None
-
-
-class New(NamedTuple):
-    """A run that is to be accepted."""
-
-    row: RunRow
-    token: str
-    epoch: int
-    state: State
-    owner: str
-
-
-@dataclass(slots=True)
-class Row:
-    """Where a run stands, under its lock."""
-
-    id: str
-    state: State
-    epoch: int
-    owner: str
-    changed_at: float
-    wake_at: float | None
-    news: int
-    crashes: int
-    alone: bool
-    size: int
-    reason: str | None
-    result: str | None
-    token: str
-    born: str  #: the token of its acceptance, by which that is known again
-    since: float
-    claimed_size: int
-    records: int
-    doubt: bool
-
-    @property
-    def status(self) -> Status:
-        return Status(
-            self.state,
-            self.epoch,
-            self.owner,
-            self.changed_at,
-            self.wake_at,
-            self.news,
-            self.crashes,
-            self.alone,
-            self.size,
-            self.reason,
-            self.result,
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -160,19 +42,22 @@ class Piece:
 
     Args:
         run_id: The run that it changes; empty for a beat.
-        decide: Looks at the locked row and writes to the turn, or refuses before it has written anything.
+        decide: Looks at the locked row and writes to the turn, or refuses; what it wrote before it refuses is undone
+            when it has needs, and else it may not have written anything.
         wanted: Records that it looks at.
-        new: The run, when it is to be accepted.
+        new: Runs that are to be accepted.
         weight: Bytes of payload.
         takes: It takes a run from an owner that was found dead.
+        needs: What it looks at besides.
     """
 
     run_id: str
     decide: Callable[[Turn], Any]
     wanted: Sequence[Wanted] = ()
-    new: New | None = None
+    new: Sequence[New] = ()
     weight: int = 0
     takes: bool = False
+    needs: Needs | None = None
     promise: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     result: Any = None
     error: WeftError | None = None
@@ -192,6 +77,19 @@ class Piece:
             self.promise.exception()  # whoever asked may go before he hears of it
 
 
+@dataclass(slots=True)
+class _Undo:
+    """What one decision found, so that nothing of it stays when it does not count."""
+
+    changed: set[str]
+    taken: set[str]
+    ready: set[str]
+    records: int
+    rows: dict[str, Row] = field(default_factory=dict)
+    known: dict[str, dict[Key, str]] = field(default_factory=dict)
+    gates: dict[str, Standing] = field(default_factory=dict)
+
+
 class Turn:
     """The transaction, and what the decisions in it see and write.
 
@@ -200,7 +98,7 @@ class Turn:
         pieces: In the order in which they came.
         life: Of this process.
         enqueue: Makes jobs of runs that become ready, in this transaction.
-        waits: Wait for rows that others have locked, at most as long as `lock_timeout`; else leave them for later.
+        waits: Wait for what others have locked, at most as long as `lock_timeout`; else leave it for later.
     """
 
     def __init__(
@@ -213,24 +111,59 @@ class Turn:
         self.accepted: set[str] = set()
         self.documents: set[str] = set()
         self.beats: dict[str, int] = {}  #: of owners that were found dead, as they are now
+        self.meters = Meters()
         self._connection = connection
         self._pieces = pieces
         self._enqueue = enqueue
         self._waits = waits
+        self._met = Needs()  #: what is locked and read for all pieces together
         self._rows: dict[str, Row] = {}
+        self._gates: dict[str, Standing] = {}
+        self._children: dict[str, list[str]] = {}  #: open ones, by their parents
         self._changed: set[str] = set()
         self._known: dict[str, dict[Key, str]] = {}
         self._new: list[tuple[str, int, Record]] = []
+        self._taken: set[str] = set()  #: of the accepted ones those that stay
         self._ready: set[str] = set()
         self._news = False
+        self._undo: _Undo | None = None
 
     # ---- for decisions
+    def require(self, needs: Needs) -> None:
+        """Return if all of it is locked and read; else what is being decided is decided anew when it is."""
+        if missing := needs.without(self._met):
+            raise NeedsMore(missing)
+
     def row(self, run_id: str) -> Row | None:
-        return self._rows.get(run_id)
+        """Return the row of a run that was asked for; None when there is no such run."""
+        row = self._rows.get(run_id)
+        if self._undo is not None and row is not None and run_id not in self._undo.rows:
+            self._undo.rows[run_id] = copy(row)
+        return row
 
     def known(self, run_id: str) -> dict[Key, str]:
         """Return the payloads of the wanted records of a run."""
-        return self._known.setdefault(run_id, {})
+        known = self._known.setdefault(run_id, {})
+        if self._undo is not None:
+            self._undo.known.setdefault(run_id, dict(known))
+        return known
+
+    def gate(self, key_: str) -> Standing:
+        """Return how a gate stands, that was asked for."""
+        gate = self._gates[key_]
+        if self._undo is not None:
+            self._undo.gates.setdefault(key_, gate.copy())
+        return gate
+
+    def children(self, run_id: str) -> list[str]:
+        """Return the open children of a run whose family was asked for."""
+        return [each for each in self._children.get(run_id, ()) if each not in self.accepted or each in self._taken]
+
+    def take(self, row: Row) -> None:
+        """Let a run stay that was accepted in this transaction; the others are taken back at its end."""
+        self._taken.add(row.id)
+        if row.parent is not None and row.id not in self._children.setdefault(row.parent.run_id, []):
+            self._children[row.parent.run_id].append(row.id)
 
     def change(self, row: Row, state: State | None = None) -> Row:
         """Write a row back; a run that becomes ready by it gets a job."""
@@ -258,72 +191,156 @@ class Turn:
 
     # ---- the transaction
     async def run(self) -> list[Piece]:
-        """Do the pieces; return those whose rows others have locked.
+        """Do the pieces; return those that need what others have locked, or more than was locked for them.
 
         Raises:
             psycopg.Error: None of them counts, or, when the connection was lost, that is not known.
         """
         async with rolled_back(self._connection):
-            await self._read()
+            await self._read(*begin())
             later = self._decide()
             await self._write()
         return later
 
-    async def _read(self) -> None:
-        new = [each for _, each in sorted({piece.run_id: piece.new for piece in self._pieces if piece.new}.items())]
-        ids = sorted({piece.run_id for piece in self._pieces if piece.run_id})
-        wanted = [(piece.run_id, *each) for piece in self._pieces for each in piece.wanted]
-        lock = _LOCK if self._waits else f"{_LOCK} SKIP LOCKED"
-        owners = list(self.life.verdicts) if any(piece.takes for piece in self._pieces) else []
+    async def join(self) -> None:
+        """Do the pieces, and write them, in a transaction that has begun, all or nothing; somebody else ends it.
+
+        Raises:
+            NeedsMore: One of them needs more than was locked for it.
+            WeftError: One of them is refused.
+        """
+        await self._read()
+        for piece in self._decide():
+            raise NeedsMore(piece.needs or Needs())
+        for piece in self._pieces:
+            if piece.error is not None:
+                raise piece.error
+        await self._send(self._changes())
+
+    async def _read(self, *first: Statement) -> None:
+        asked = {str(number): statement for number, statement in enumerate(first)} | self._questions()
         sent = suspended_clock()
-        origins = [each.row.origin for each in new if each.row.origin]
-        [_, _, documents, accepted, _, rows, known, beats, [(self.now, server, timeline)]] = await together(
-            self._connection,
-            *begin(),
-            (_DOCUMENTS, (sorted({each.row.document for each in new}),)) if new else _NOTHING,
-            (_ACCEPT, _accept(new)) if new else _NOTHING,
-            (_INHERIT, (origins, ids)) if origins else _NOTHING,
-            (lock, (ids,)) if ids else _NOTHING,
-            (_KNOWN, _columns(wanted)) if wanted else _NOTHING,
-            (_BEATS, (owners,)) if owners else _NOTHING,
-            (FACTS, ()),
-        )
-        self.documents = {hash_ for (hash_,) in documents}
-        self.accepted = {run_id for (run_id,) in accepted}
-        self._rows = {row[0]: Row(*row) for row in rows}
-        for run_id, path, n, kind, payload in known:
+        answers = dict(zip(asked, await together(self._connection, *asked.values()), strict=True))
+        received = suspended_clock()
+        [(self.now, server, timeline)] = answers["facts"]
+        self.documents = {hash_ for (hash_,) in answers.get("documents", ())}
+        self.accepted = {run_id for (run_id,) in answers.get("accepted", ())}
+        self._rows = {row[0]: Row(*row) for row in answers.get("rows", ())}
+        for run_id, path, n, kind, payload in answers.get("known", ()):
             self.known(run_id)[path, n, kind] = payload
-        self.beats = dict(beats)
-        self.life.timed(self.now, sent, suspended_clock())
+        self.beats = dict(answers.get("beats", ()))
+        if any(piece.needs is not None for piece in self._pieces):
+            self._take_in(answers)
+        self.life.timed(self.now, sent, received)
         self.life.met(server, timeline)
 
+    def _questions(self) -> dict[str, Statement]:
+        """Return what is to be asked, in the order in which it is to be locked."""
+        for piece in self._pieces:
+            if piece.needs is not None:
+                self._met.add(piece.needs)
+        needs = self._met
+        new = [each for _, each in sorted({each.row.id: each for piece in self._pieces for each in piece.new}.items())]
+        ids = {piece.run_id for piece in self._pieces if piece.run_id} | {each.row.id for each in new} | needs.runs
+        wanted = [(piece.run_id, *each) for piece in self._pieces for each in piece.wanted]
+        wanted += [(run_id, *each) for run_id, each in needs.records]
+        origins = [each.row.origin for each in new if each.row.origin]
+        owners = list(self.life.verdicts) if any(piece.takes for piece in self._pieces) else []
+        needs.runs = ids
+        asked: dict[str, Statement] = {}
+        if needs.gates:
+            asked["gates"] = locking("gate", needs.gates, waits=self._waits)
+            asked["standing"] = gates.standing(needs.gates, {piece.run_id for piece in self._pieces})
+            if cancelling := {each.row.gate.key for each in new if each.row.gate and each.row.gate.policy == "cancel"}:
+                asked["blockers"] = gates.blocking(cancelling)
+        if new:
+            asked["documents"] = rows.DOCUMENTS, (sorted({each.row.document for each in new}),)
+            asked["accepted"] = rows.accepting(new)
+        if origins:
+            asked["inherit"] = rows.INHERIT, (origins, sorted(ids))
+        if ids:
+            asked["rows"] = self._lock(sorted(ids))
+        if wanted:
+            asked["known"] = rows.KNOWN, rows.columns(wanted)
+        if needs.families:
+            asked["family"] = rows.FAMILY, (sorted(needs.families),)
+        if needs.meters:
+            asked["meters"] = locking("meter", needs.meters, waits=self._waits)
+        if needs.attempts:
+            asked |= self.meters.reading(needs)
+        if owners:
+            asked["beats"] = _BEATS, (owners,)
+        asked["facts"] = FACTS, ()
+        return asked
+
+    def _lock(self, ids: list[str]) -> Statement:
+        locked = sorted(self._met.gates)
+        text, values = (rows.LOCK_WITH_QUEUES, (ids, locked, gates.FIRST)) if locked else (rows.LOCK, (ids,))
+        return (text if self._waits else f"{text} SKIP LOCKED"), values
+
+    def _take_in(self, answers: dict[str, list[tuple[Any, ...]]]) -> None:
+        """Take in what stands under other locks than those of rows; what was not to be had is not met."""
+        needs = self._met
+        needs.gates = {row[0] for row in answers.get("gates", ())}
+        needs.meters = {row[0] for row in answers.get("meters", ())}
+        needs.runs |= self._rows.keys()
+        if not self._waits:
+            needs.runs &= self._rows.keys()
+        self._gates = gates.stand(needs.gates, answers.get("standing", ()), answers.get("blockers", ()))
+        for run_id, parent in answers.get("family", ()):
+            self._children.setdefault(parent, []).append(run_id)
+        self.meters.take(needs, answers)
+
     def _decide(self) -> list[Piece]:
-        later = []
+        later: list[Piece] = []
+        left: set[str] = set()  #: runs whose pieces stay in their order
         for piece in self._pieces:
             piece.error = None
-            if self._is_locked(piece):
+            if piece.run_id in left or self._is_locked(piece) or not self._try(piece):
                 later.append(piece)
-                continue
-            try:
-                self.before = piece.result
-                self.again, piece.tried = piece.tried, True
-                piece.result = piece.decide(self)
-            except WeftError as refusal:
-                piece.error = refusal
+                left.add(piece.run_id)
         return later
 
     def _is_locked(self, piece: Piece) -> bool:
-        """Tell whether the row of a piece may be there, in the hands of somebody else."""
-        return not self._waits and not piece.is_beat and piece.run_id not in self._rows
+        """Tell whether what a piece needs may be there, in the hands of somebody else."""
+        if self._waits or piece.is_beat:
+            return False
+        if piece.run_id not in self._rows or any(new.row.id not in self._rows for new in piece.new):
+            return True
+        return piece.needs is not None and bool(piece.needs.without(self._met))
+
+    def _try(self, piece: Piece) -> bool:
+        """Decide on a piece; return whether that is done, and not to be done again with more under lock."""
+        self._undo = None
+        if piece.needs is not None:
+            self._undo = _Undo(set(self._changed), set(self._taken), set(self._ready), len(self._new))
+        before = self.before, self.again = piece.result, piece.tried
+        try:
+            piece.tried = True
+            piece.result = piece.decide(self)
+        except NeedsMore as more:
+            piece.result, piece.tried = before
+            piece.needs = piece.needs or Needs()
+            piece.needs.add(more.needs)
+            self._undone()
+            return False
+        except WeftError as refusal:
+            piece.error = refusal
+            self._undone()
+        return True
+
+    def _undone(self) -> None:
+        undo, self._undo = self._undo, None
+        if undo is None:
+            return  # it had written nothing yet
+        self._rows |= undo.rows
+        self._known |= undo.known
+        self._gates |= undo.gates
+        self._changed, self._taken, self._ready = undo.changed, undo.taken, undo.ready
+        del self._new[undo.records :]
 
     async def _write(self) -> None:
-        statements = self._changes()
-        if self._ready and self._enqueue is not None:
-            await together(self._connection, *statements)
-            await self._enqueue(self._connection, sorted(self._ready))
-            statements = []
-        if self._ready or self._news:
-            statements.append(("SELECT pg_notify(%s, '')", (CHANNEL,)))
+        statements = await self._send(self._changes(), is_last=False)
         if any(piece.is_beat for piece in self._pieces):
             beat, beating = self.life.beat()
             [*_, held, look, _] = await together(self._connection, *statements, *beating, ("COMMIT", ()))
@@ -331,56 +348,21 @@ class Turn:
         else:
             await together(self._connection, *statements, ("COMMIT", ()))
 
-    def _changes(self) -> list[Statement]:
-        rows = [_values(self._rows[run_id]) for run_id in sorted(self._changed)]
-        records: list[tuple[Any, ...]] = []
-        statements: list[Statement] = []
-        for run_id, seq, each in self._new:
-            hash_ = _hash(each.payload)
-            records.append((run_id, each.path, each.n, each.kind, seq, None if hash_ else each.payload, hash_))
-            if hash_:
-                statements.append((_LARGE, (run_id, hash_, each.payload)))
-        if records:
-            statements.append((_RECORD, _columns(records)))
-        if rows:
-            statements.append((_CHANGE, _columns(rows)))
+    async def _send(self, statements: list[Statement], *, is_last: bool = True) -> list[Statement]:
+        """Write; return the statements that have not been sent yet, so that others may go with them."""
+        if self._ready and self._enqueue is not None:
+            await together(self._connection, *statements)
+            await self._enqueue(self._connection, sorted(self._ready))
+            statements = []
+        if self._ready or self._news:
+            statements.append(("SELECT pg_notify(%s, '')", (CHANNEL,)))
+        if is_last and statements:
+            await together(self._connection, *statements)
+            statements = []
         return statements
 
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _accept(new: list[New]) -> list[list[Any]]:
-    runs = [
-        (row.id, row.workflow, row.document, row.inputs, row.trigger, row.started_at, row.scheduled_at, row.origin)
-        for row in (each.row for each in new)
-    ]
-    return _columns(runs) + _columns([(each.row.id, each.token, each.epoch, each.state, each.owner) for each in new])
-
-
-def _hash(payload: str) -> str | None:
-    """Return the hash under which a large payload is kept; None when it stands in the record."""
-    return hashlib.sha256(payload.encode()).hexdigest() if len(payload) > LARGEST_INLINE else None
-
-
-def _values(row: Row) -> tuple[Any, ...]:
-    return (
-        row.id,
-        row.state,
-        row.epoch,
-        row.owner,
-        row.changed_at,
-        row.wake_at,
-        row.news,
-        row.crashes,
-        row.alone,
-        row.size,
-        row.reason,
-        row.result,
-        row.token,
-        row.since,
-        row.claimed_size,
-        row.records,
-        row.doubt,
-    )
+    def _changes(self) -> list[Statement]:
+        refused = sorted(self.accepted - self._taken)
+        changed = [self._rows[run_id] for run_id in sorted(self._changed)]
+        statements = [*rows.writing(self._new, changed), *self.meters.writing()]
+        return [*statements, *rows.removing(refused)] if refused else statements

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from weft.errors import JournalRefused
+from weft.journal.base import Schedule
 from weft.journal.checking import check_file
-from weft.journal.decisions import restored
-from weft.journal.health import database, in_use, living
+from weft.journal.decisions import restored, unknown_since
+from weft.journal.health import database, in_use, living, rows
 from weft.journal.moving import UNFINISHED
+from weft.journal.postgres_link import Connection
 
 LOGS: Final = ("-wal", "-shm")
 """What SQLite keeps beside a file. The mark stays: it shows that the file is an older one."""
@@ -81,4 +83,26 @@ async def hold(address: str) -> int:
             f" WHERE {UNFINISHED}".encode(),
             (restored(),),
         )
+        if await rows(
+            connection, "SELECT true FROM pg_catalog.pg_tables WHERE schemaname = 'weft' AND tablename = 'schedules'"
+        ):
+            await _hold_schedules(connection)
         return held.rowcount
+
+
+async def _hold_schedules(connection: Connection) -> None:
+    """Let no instant fire that may have fired after the copy was made."""
+    await connection.execute("DELETE FROM weft.holds WHERE live")  # their claims are void
+    found = await rows(
+        connection,
+        "UPDATE weft.schedules SET watermark = greatest(watermark, extract(epoch FROM now())::float8) WHERE NOT retired"
+        " RETURNING extract(epoch FROM now())::float8, id, workflow, source, spec, document, watermark, next_at, fire_at, paused",
+    )
+    for now, *row in found:
+        if not row[-1]:
+            each = unknown_since(Schedule(*row), now)
+            await connection.execute(
+                "INSERT INTO weft.occurrences (schedule, key, at, fate, decided_at, reason, run_id, count)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                (each.schedule, each.key, each.at, each.fate, each.decided_at, each.reason, each.run_id, each.count),
+            )

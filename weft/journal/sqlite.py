@@ -13,23 +13,33 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from weft.errors import JournalRefused, JournalUnavailable
+from weft.journal import sqlite_meters, sqlite_purge, sqlite_schedules
+from weft.journal import sqlite_news as others
 from weft.journal import sqlite_reads as reads
 from weft.journal import sqlite_writes as writes
 from weft.journal.base import (
     Claim,
+    Full,
     Kept,
     Listed,
+    Meter,
+    Occurrence,
+    OccurrenceQuery,
     Purged,
     Record,
     RunQuery,
     RunRow,
+    Schedule,
+    ScheduleMove,
+    ScheduleView,
+    Settled,
     State,
     Status,
     Then,
     reference,
     refuse_large_artifact,
 )
-from weft.journal.decisions import unlike
+from weft.journal.decisions import refuse_gate, unlike
 from weft.journal.life import Life, clear_away, is_alive
 from weft.journal.reader import Reader, connect
 from weft.journal.sqlite_file import back_up, failed, identity, is_busy, refuse_new_beside_live, was_moved
@@ -38,8 +48,6 @@ from weft.journal.writer import Writer
 from weft.types import JsonObject
 
 T = TypeVar("T")
-NEVER: Final = 1e15
-"""An instant that no clock shows."""
 _LOG = logging.getLogger("weft.journal")
 
 LOOK_S: Final = 0.15
@@ -56,7 +64,7 @@ class SqliteJournal:
     """
 
     def __init__(self, path: Path, *, lives: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.writer: Final = Writer(path, MIGRATIONS)
+        self.writer: Final = Writer(path, MIGRATIONS, clock)
         self._path = path
         self._lives = lives or path.resolve().parent / "alive"
         self._clock = clock
@@ -181,6 +189,7 @@ class SqliteJournal:
 
     # ---- runs
     async def accept(self, run: RunRow, *records: Record) -> Claim:
+        refuse_gate(run)
         new = unlike(run.id, records, {})
 
         def work(connection: sqlite3.Connection, token: str) -> Claim:
@@ -213,8 +222,25 @@ class SqliteJournal:
     async def release(self, run_id: str, *, ends: int) -> State:
         return await self._do(lambda connection: writes.release(connection, run_id, ends, self.now()))
 
-    async def write(self, claim: Claim, news: int, records: Sequence[Record] = (), then: Then = None) -> None:
-        await self._do(lambda connection: writes.write(connection, claim, news, records, then, now=self.now()))
+    async def write(
+        self,
+        claim: Claim,
+        news: int,
+        records: Sequence[Record] = (),
+        then: Then = None,
+        *,
+        children: Sequence[RunRow] = (),
+        settled: Sequence[Settled] = (),
+    ) -> None:
+        given = writes.Write(claim, news, records, then, children, settled)
+        await self._do(lambda connection: writes.write(connection, given, self.now()))
+
+    async def hold(self, claim: Claim, news: int, begun: Record, meters: Sequence[Meter]) -> Full | None:
+        return await self._do(lambda connection: writes.hold(connection, claim, news, begun, meters, now=self.now()))
+
+    async def used(self, keys: Sequence[str], *, since: float | None = None, reserved: bool = False) -> dict[str, int]:
+        sums = sqlite_meters.reserved if reserved else sqlite_meters.used
+        return await self._ask(lambda connection: sums(connection, keys, since))
 
     async def load(self, run_id: str) -> Kept:
         return await self._ask(lambda connection: reads.load(connection, run_id))
@@ -228,7 +254,7 @@ class SqliteJournal:
 
         def work(connection: sqlite3.Connection) -> int:
             nonlocal aim
-            aim = writes.cancel(connection, run_id, aim, self.now())
+            aim = others.cancel(connection, run_id, aim, self.now())
             return aim
 
         try:
@@ -239,21 +265,21 @@ class SqliteJournal:
             raise
 
     async def signal(self, run_id: str, path: str, payload: str) -> None:
-        await self._do(lambda connection: writes.signal(connection, run_id, path, payload, self.now()))
+        await self._do(lambda connection: others.signal(connection, run_id, path, payload, self.now()))
 
     async def resume(self, run_id: str) -> None:
-        await self._do(lambda connection: writes.resume(connection, run_id, self.now()))
+        await self._do(lambda connection: others.resume(connection, run_id, self.now()))
 
     # ---- what is to be done
     async def ready(self, limit: int, *, for_s: float = 0.0) -> list[str]:
-        until = self.now() - for_s if for_s else NEVER  # a clock that was set back hides nothing
+        until = self.now() - for_s if for_s else reads.NEVER  # a clock that was set back hides nothing
         return await self._ask(lambda connection: reads.ready(connection, limit, until))
 
     async def wake(self, limit: int, *, only: str | None = None) -> list[str]:
         now = self.now()
         if not await self._ask(lambda connection: reads.due(connection, 1, now, only)):
             return []
-        return await self._do(lambda connection: writes.wake(connection, limit, now, only))
+        return await self._do(lambda connection: others.wake(connection, limit, now, only))
 
     async def next_wake(self) -> float | None:
         return await self._ask(reads.next_wake)
@@ -271,6 +297,25 @@ class SqliteJournal:
     async def unfinished(self) -> list[Listed]:
         return await self._ask(reads.unfinished)
 
+    # ---- schedules
+    async def schedule(
+        self, id_: str, think: Callable[[ScheduleView], ScheduleMove | None], keys: Sequence[str] = ()
+    ) -> ScheduleMove | None:
+        return await self._do(lambda connection: sqlite_schedules.decide(connection, id_, think, keys, self.now()))
+
+    async def schedules(self) -> list[Schedule]:
+        return await self._ask(sqlite_schedules.schedules)
+
+    async def due(self, limit: int) -> list[str]:
+        now = self.now()
+        return await self._ask(lambda connection: sqlite_schedules.due(connection, limit, now))
+
+    async def next_due(self) -> float | None:
+        return await self._ask(sqlite_schedules.next_due)
+
+    async def occurrences(self, query: OccurrenceQuery) -> list[Occurrence]:
+        return await self._ask(lambda connection: sqlite_schedules.occurrences(connection, query))
+
     # ---- reading
     async def runs(self, query: RunQuery) -> list[Listed]:
         return await self._ask(lambda connection: reads.page(connection, query))
@@ -286,7 +331,7 @@ class SqliteJournal:
         return await self._ask(lambda connection: reads.artifact(connection, run_id, artifact))
 
     async def purge(self, before: float, *, limit: int = 10_000) -> Purged:
-        return await self._do(lambda connection: writes.purge(connection, before, limit))
+        return await self._do(lambda connection: sqlite_purge.purge(connection, before, limit, now=self.now()))
 
     # ---- the file
     async def back_up(self, to: Path) -> None:

@@ -203,13 +203,19 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Migrations)
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _version(connection) == version:  # else another process was faster
-                for statement in migrations[version]:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={version + 1}")
+                advance(connection, migrations[: version + 1])
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+def advance(connection: sqlite3.Connection, migrations: Migrations) -> None:
+    """Bring a file to the newest version of some, in the transaction that is open."""
+    for number in range(_version(connection), len(migrations)):
+        for statement in migrations[number]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={number + 1}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -12,11 +12,14 @@ import logging
 import os
 import secrets
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from weft.journal.decisions import restored
 from weft.journal.sqlite_file import patiently
+from weft.journal.sqlite_schedules import hold_for_review
 
 _LENGTH: Final = 64
 _LOG = logging.getLogger("weft.journal")
@@ -27,9 +30,11 @@ class Mark:
 
     Args:
         path: The journal's file.
+        clock: Seconds since 1970, UTC.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         real = path.resolve()
         self._path = real.with_name(f"{real.name}-mark")
         self._handle = -1  #: of the open file; below 0: none
@@ -52,7 +57,7 @@ class Mark:
         marked = self._read()  # before the file: it never tells of more than that
         lineage, commits = connection.execute("SELECT lineage, commits FROM file").fetchone()
         if commits < 0 or (marked is not None and (marked[0] != lineage or marked[1] > commits)):
-            lineage, commits = _begin_lineage(connection)
+            lineage, commits = _begin_lineage(connection, self._clock())
             _LOG.warning("journal_restored %s", self._path)
         self._write(lineage, commits)
 
@@ -93,7 +98,7 @@ def _lock(handle: int) -> None:
         raise busy from None
 
 
-def _begin_lineage(connection: sqlite3.Connection) -> tuple[str, int]:
+def _begin_lineage(connection: sqlite3.Connection, now: float) -> tuple[str, int]:
     lineage = secrets.token_hex(16)
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -103,6 +108,8 @@ def _begin_lineage(connection: sqlite3.Connection) -> tuple[str, int]:
             " WHERE state IN ('ready', 'running', 'waiting', 'parked')",
             (restored(),),
         )
+        connection.execute("DELETE FROM holds WHERE live = 1")  # their claims are void
+        hold_for_review(connection, now)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -11,8 +11,10 @@ from weft.journal.base import (
     LARGEST_RUN,
     OPEN,
     Claim,
+    Gate,
     Kept,
     Listed,
+    Parent,
     Record,
     RunQuery,
     RunRow,
@@ -25,9 +27,13 @@ from weft.journal.base import (
 )
 from weft.journal.decisions import needles
 
+NEVER: Final = 1e15
+"""An instant that no clock shows."""
+
 _LISTED: Final = (
-    "SELECT s.id, s.workflow, r.document, r.inputs, r.trigger, s.started_at, r.scheduled_at, r.origin,"
-    " s.state, s.epoch, s.owner, s.changed_at, s.wake_at, s.news, s.crashes, s.alone, s.size, s.reason, s.result"
+    "SELECT s.id, s.workflow, r.document, r.inputs, r.trigger, s.started_at, r.scheduled_at, r.origin, s.schedule,"
+    " s.parent, s.parent_path, s.parent_n, s.gate, s.gate_limit, s.gate_policy,"
+    " s.state, s.epoch, s.owner, s.changed_at, s.wake_at, s.news, s.crashes, s.alone, s.size, s.reason, s.result, s.queued"
     " FROM statuses s{} JOIN runs r ON r.run = s.run "
 )
 """Columns of a run; what is left open is the index to use: without statistics the planner guesses, and often wrong."""
@@ -49,10 +55,13 @@ def listed(connection: sqlite3.Connection, run_id: str) -> Listed:
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:
-    state, epoch, owner, changed_at, wake_at, news, crashes, alone, size, reason, result = row[8:]
+    parent, gate = (
+        Parent(*row[9:12]) if row[9] is not None else None,
+        Gate(*row[12:15]) if row[12] is not None else None,
+    )
+    *status, alone, size, reason, result, queued = row[15:]
     return Listed(
-        RunRow(*row[:8]),
-        Status(state, epoch, owner, changed_at, wake_at, news, crashes, bool(alone), size, reason, result),
+        RunRow(*(*row[:9], parent, gate)), Status(*(*status, bool(alone), size, reason, result, bool(queued)))
     )
 
 
@@ -167,6 +176,20 @@ def unfinished(connection: sqlite3.Connection) -> list[Listed]:
     return sorted((_listed(row) for row in rows), key=lambda run: (run.row.started_at, run.row.id))
 
 
+def open_of_schedule(connection: sqlite3.Connection, schedule: str, limit: int) -> list[Listed]:
+    """Return the runs of a schedule that have not ended, the oldest first."""
+    listing = _LISTED.format(" INDEXED BY statuses_by_schedule")
+    rows = (
+        row
+        for state in OPEN
+        for row in connection.execute(
+            f"{listing} WHERE s.schedule = ? AND s.state = ? ORDER BY s.started_at, s.id LIMIT ?",
+            (schedule, state, limit),
+        )
+    )
+    return sorted((_listed(row) for row in rows), key=lambda run: (run.row.started_at, run.row.id))[:limit]
+
+
 # ---- lists
 def page(connection: sqlite3.Connection, query: RunQuery) -> list[Listed]:
     """Return a page of runs, the youngest first.
@@ -179,10 +202,18 @@ def page(connection: sqlite3.Connection, query: RunQuery) -> list[Listed]:
     return [_listed(row) for each in rows for row in each]
 
 
+def _narrowest(query: RunQuery) -> str:
+    """Return what the index goes by that leaves the fewest runs to look at."""
+    facts = {"parent": query.parent, "schedule": query.schedule, "workflow": query.workflow}
+    return next((name for name, value in facts.items() if value is not None), "state")
+
+
 def _first(connection: sqlite3.Connection, query: RunQuery, state: str) -> Iterator[tuple[float, str, int]]:
     where, given = ["s.state = ?"], [state]
     facts: list[tuple[str, Any]] = [
         ("s.workflow = ?", query.workflow),
+        ("s.schedule = ?", query.schedule),
+        ("s.parent = ?", query.parent),
         ("s.started_at >= ?", query.since),
         ("s.started_at < ?", query.until),
     ]
@@ -194,7 +225,7 @@ def _first(connection: sqlite3.Connection, query: RunQuery, state: str) -> Itera
         last = listed(connection, query.before).row
         where.append("(s.started_at, s.id) < (?, ?)")
         given += [last.started_at, last.id]  # type: ignore[list-item]  # parameters of several types
-    tables = f"statuses s INDEXED BY statuses_by_{'state' if query.workflow is None else 'workflow'}"
+    tables = f"statuses s INDEXED BY statuses_by_{_narrowest(query)}"
     if query.text is not None:
         tables += " JOIN runs r ON r.run = s.run"
         columns = "s.id || char(10) || s.workflow || char(10) || r.inputs || char(10) || ifnull(s.result, '')"

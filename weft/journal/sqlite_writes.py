@@ -5,18 +5,21 @@ A function that refuses has not written anything: others may share its transacti
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from weft.errors import JournalRefused
 from weft.journal.base import (
     ENDS,
-    LARGEST_INLINE,
     Claim,
     Ended,
-    Purged,
+    Full,
+    Meter,
     Record,
     RunRow,
+    Settled,
     State,
     Status,
     Then,
@@ -28,8 +31,20 @@ from weft.journal.base import (
     unknown_document,
     unknown_run,
 )
-from weft.journal.decisions import Key, is_done, key, not_parked, not_running, poison, unlike, wait_for
-from weft.journal.sqlite_reads import due, number, text
+from weft.journal.decisions import (
+    LEFT_OUT,
+    is_done,
+    key,
+    left_out,
+    not_running,
+    poison,
+    unlike,
+)
+from weft.journal.sqlite_gates import let_in, queues, to_make_way
+from weft.journal.sqlite_meters import Attempt, let_go, missing, reserve, settle
+from weft.journal.sqlite_news import answer, cancel, cancel_children, tell_parent
+from weft.journal.sqlite_reads import number
+from weft.journal.sqlite_records import insert, keep_blob, kept_payloads, undone_if_refused
 
 
 def keep_document(connection: sqlite3.Connection, hash_: str, content: str) -> None:
@@ -49,23 +64,44 @@ def keep_run(
         raise known_already(run.id)
     if connection.execute("SELECT 1 FROM documents WHERE hash = ?", (run.document,)).fetchone() is None:
         raise unknown_document(run.document)
+    waits = queues(connection, run)
     size = sum(len(record.payload) for record in records)
-    about = run.id, run.workflow, run.started_at, status.state, status.epoch, token, status.owner, status.changed_at
+    state: State = "waiting" if waits else status.state
+    about = run.id, run.workflow, run.started_at, state, status.epoch, token, status.owner, status.changed_at
     number_ = connection.execute(
         "INSERT INTO statuses(id, workflow, started_at, state, epoch, token, owner, changed_at, size, claimed_size)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (*about, size, size),
     ).lastrowid
     connection.execute(
-        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs(run, document, inputs, trigger, scheduled_at, origin) VALUES (?, ?, ?, ?, ?, ?)",
         (number_, run.document, run.inputs, run.trigger, run.scheduled_at, run.origin),
     )
-    _insert(connection, number_, records)
+    if (run.schedule, run.parent, run.gate) != (None, None, None):
+        _tie(connection, number_, run, waits=waits)
+    insert(connection, number_, records)
     if run.origin is not None:
         connection.execute(
             "INSERT INTO artifacts SELECT ?, hash FROM artifacts WHERE run = (SELECT run FROM statuses WHERE id = ?)",
             (number_, run.origin),
         )
+    if waits and run.gate is not None and run.gate.policy == "cancel":
+        oldest = to_make_way(connection, run.gate.key, number_ or 0)
+        if oldest is not None:
+            cancel(connection, oldest, None, status.changed_at)
+
+
+def _tie(connection: sqlite3.Connection, number_: int | None, run: RunRow, *, waits: bool) -> None:
+    """Keep what a run has to do with others."""
+    parent, gate = run.parent, run.gate
+    connection.execute(
+        "UPDATE statuses SET schedule = ?, parent = ?, parent_path = ?, parent_n = ?, gate = ?, gate_limit = ?,"
+        " gate_policy = ?, queued = ? WHERE run = ?",
+        (
+            *(run.schedule, parent and parent.run_id, parent and parent.path, parent and parent.n),
+            *(gate and gate.key, gate and gate.limit, gate and gate.policy, waits, number_),
+        ),
+    )
 
 
 def claim(connection: sqlite3.Connection, wanted: Claim, owner: str, now: float, *, alone: bool) -> Claim:
@@ -91,11 +127,11 @@ def claim(connection: sqlite3.Connection, wanted: Claim, owner: str, now: float,
 
 def release(connection: sqlite3.Connection, run_id: str, ends: int, now: float) -> State:
     row = connection.execute(
-        "SELECT state, epoch, alone, crashes, size > claimed_size FROM statuses WHERE id = ?", (run_id,)
+        "SELECT state, epoch, alone, crashes, size > claimed_size, run, held FROM statuses WHERE id = ?", (run_id,)
     ).fetchone()
     if row is None:
         raise unknown_run(run_id)
-    state, epoch, alone, crashes, went_on = row
+    state, epoch, alone, crashes, went_on, run, held = row
     if state in ENDS:
         raise has_ended(run_id, state)
     if (state, epoch) != ("running", ends):
@@ -107,191 +143,178 @@ def release(connection: sqlite3.Connection, run_id: str, ends: int, now: float) 
         " changed_at = ? WHERE id = ?",
         (becomes, crashes, poison(run_id, crashes) if alone else None, now, run_id),
     )
+    if held:
+        let_go(connection, run)
     return becomes
 
 
-def write(
-    connection: sqlite3.Connection, held: Claim, news: int, records: Sequence[Record], then: Then, *, now: float
-) -> None:
+class _Standing(NamedTuple):
+    """A run under the claim that writes to it."""
+
+    run: int
+    gate: str | None
+    parent: str | None
+    children: int
+    held: int
+    token: str
+    epoch: int
+    news: int
+    size: int
+    state: State
+    wake_at: float | None
+    reason: str | None
+    result: str | None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.state == "running"
+
+    def is_done(self, then: Then) -> bool:
+        """Tell whether the run stands as an earlier call has left it."""
+        facts = self.wake_at, self.news, 0, False, self.size, self.reason, self.result
+        return is_done(Status(self.state, self.epoch, "", 0.0, *facts), then)
+
+
+def _standing(connection: sqlite3.Connection, claim: Claim) -> _Standing:
     row = connection.execute(
-        "SELECT run, token, state, epoch, owner, changed_at, wake_at, news, crashes, alone, size, reason, result"
+        "SELECT run, gate, parent, children, held, token, epoch, news, size, state, wake_at, reason, result"
         " FROM statuses WHERE id = ?",
-        (held.run_id,),
+        (claim.run_id,),
     ).fetchone()
     if row is None:
-        raise unknown_run(held.run_id)
-    run, token, status = row[0], row[1], Status(*row[2:])
-    if (status.epoch, token) != (held.epoch, held.token):
-        raise another_owner(held.run_id)
-    going_on = status.state == "running"
-    kept = _kept(connection, run, records)
-    known = all(kept.get(key(record)) == record.payload for record in records)
-    if known and (is_done(status, then) if not going_on else bool(records) and then is None):
-        return  # the answer to the same write was lost
-    if not going_on:
-        raise not_running(held.run_id, status.state)
-    if status.news != news:
-        raise behind(held.run_id)
-    new = unlike(held.run_id, records, kept)
-    size = status.size + _insert(connection, run, new)
-    connection.execute("UPDATE statuses SET size = ?, changed_at = ? WHERE run = ?", (size, now, run))
+        raise unknown_run(claim.run_id)
+    standing = _Standing._make(row)
+    if (standing.epoch, standing.token) != (claim.epoch, claim.token):
+        raise another_owner(claim.run_id)
+    return standing
+
+
+class Write(NamedTuple):
+    """What the owner of a run gives to be kept, all or nothing."""
+
+    claim: Claim
+    news: int
+    records: Sequence[Record] = ()
+    then: Then = None
+    children: Sequence[RunRow] = ()
+    settled: Sequence[Settled] = ()
+
+
+def write(connection: sqlite3.Connection, given: Write, now: float) -> None:
+    if not given.children:
+        return _write(connection, given, now)
+    with undone_if_refused(connection):
+        return _write(connection, given, now)
+
+
+def _write(connection: sqlite3.Connection, given: Write, now: float) -> None:
+    found = _standing(connection, given.claim)
+    run, then = found.run, given.then
+    kept = kept_payloads(connection, run, given.records)
+    absent = [child for child in given.children if not _is_there(connection, run, child)]
+    if not absent and all(kept.get(key(record)) == record.payload for record in given.records):
+        repeats = bool(given.records) and then is None if found.goes_on else found.is_done(then)
+        if repeats:
+            return  # the answer to the same write was lost
+    if not found.goes_on:
+        raise not_running(given.claim.run_id, found.state)
+    if found.news != given.news:
+        raise behind(given.claim.run_id)
+    size = found.size + insert(connection, run, unlike(given.claim.run_id, given.records, kept))
+    _stand(connection, run, size, then, now)
+    if found.held:
+        settle(connection, run, found.epoch, given.records, given.settled)
+        if then is not None:
+            let_go(connection, run)
+    if absent:
+        _begin_children(connection, run, absent, now)
     if isinstance(then, Ended):
+        _tell_of_end(connection, given.claim.run_id, found._replace(children=found.children or bool(absent)), then, now)
+
+
+def _stand(connection: sqlite3.Connection, run: int, size: int, then: Then, now: float) -> None:
+    """Keep where a run stands after a write."""
+    if then is None:
+        connection.execute("UPDATE statuses SET size = ?, changed_at = ? WHERE run = ?", (size, now, run))
+    elif isinstance(then, Ended):
         connection.execute(
-            "UPDATE statuses SET state = ?, result = ?, doubt = ? WHERE run = ?",
-            (then.state, then.result, then.doubt, run),
+            "UPDATE statuses SET size = ?, changed_at = ?, state = ?, result = ?, doubt = ? WHERE run = ?",
+            (size, now, then.state, then.result, then.doubt, run),
         )
-    elif then is not None:
+    else:
         connection.execute(
-            "UPDATE statuses SET state = ?, wake_at = ?, reason = ? WHERE run = ?",
-            (then.state, then.wake_at, then.reason, run),
+            "UPDATE statuses SET size = ?, changed_at = ?, state = ?, wake_at = ?, reason = ? WHERE run = ?",
+            (size, now, then.state, then.wake_at, then.reason, run),
         )
 
 
-def _kept(connection: sqlite3.Connection, run: int, records: Sequence[Record]) -> dict[Key, str]:
-    """Return the payloads that stand under the keys of records."""
-    kept: dict[Key, str] = {}
-    for record in records:
-        row = connection.execute(
-            "SELECT payload, blob FROM records WHERE run = ? AND path = ? AND n = ? AND kind = ?", (run, *key(record))
-        ).fetchone()
-        if row is not None:
-            kept[key(record)] = text(connection, *row)
-    return kept
+def _tell_of_end(connection: sqlite3.Connection, run_id: str, ended: _Standing, then: Ended, now: float) -> None:
+    """Let those go on who wait for the end of a run; nobody waits for its children any more."""
+    if ended.parent is not None:
+        tell_parent(connection, ended.run, run_id, ended.parent, then, now=now)
+    if ended.children:
+        cancel_children(connection, run_id, 1, now)
+    if ended.gate is not None:
+        let_in(connection, ended.gate, now)
 
 
-def _insert(connection: sqlite3.Connection, run: int | None, records: Sequence[Record]) -> int:
-    """Keep records that are new, and return the bytes of their payloads."""
-    connection.executemany(
-        "INSERT INTO records(run, path, n, kind, payload, blob) VALUES (?, ?, ?, ?, ?, ?)",
-        [(run, *key(record), *_inline(connection, record.payload)) for record in records],
-    )
-    return sum(len(record.payload) for record in records)
+def _is_there(connection: sqlite3.Connection, run: int, child: RunRow) -> bool:
+    """Tell whether a child was begun by an earlier call, or left out by its gate.
+
+    Raises:
+        ValueError: It says of no step that it waits for it.
+    """
+    if child.parent is None:
+        raise ValueError(f"Run {child.id!r} is no child.")
+    begun = connection.execute(
+        "SELECT 1 FROM statuses WHERE id = ? AND parent = ? AND parent_path = ? AND parent_n = ?",
+        (child.id, child.parent.run_id, child.parent.path, child.parent.n),
+    ).fetchone()
+    told = connection.execute(
+        "SELECT 1 FROM records WHERE run = ? AND path = ? AND n = ? AND kind = 'signal'",
+        (run, child.parent.path, child.parent.n),
+    ).fetchone()
+    return begun is not None or told is not None
 
 
-def _inline(connection: sqlite3.Connection, payload: str) -> tuple[str | None, str | None]:
-    """Return what stands in the record: the payload, or the hash of the blob that was made of it."""
-    if len(payload) <= LARGEST_INLINE:
-        return payload, None
-    return None, _keep_blob(connection, payload.encode())
+def _begin_children(connection: sqlite3.Connection, run: int, children: Sequence[RunRow], now: float) -> None:
+    connection.execute("UPDATE statuses SET children = 1 WHERE run = ?", (run,))
+    for child in children:
+        parent = child.parent
+        if parent is None:
+            continue
+        try:
+            keep_run(connection, child, (), Status("ready", 0, "", now), secrets.token_hex(16))
+        except JournalRefused as refusal:
+            if refusal.problem.code not in LEFT_OUT:
+                raise
+            answer(connection, parent.run_id, Record(parent.path, parent.n, "signal", left_out(child.id, refusal)), now)
 
 
-def _keep_blob(connection: sqlite3.Connection, content: bytes) -> str:
-    hash_ = hashlib.sha256(content).hexdigest()
-    connection.execute("INSERT INTO blobs VALUES (?, ?) ON CONFLICT DO NOTHING", (hash_, content))
-    return hash_
+def hold(
+    connection: sqlite3.Connection, claim: Claim, news: int, begun: Record, meters: Sequence[Meter], *, now: float
+) -> Full | None:
+    """Keep what an attempt may use up with the record that it has begun, or nothing."""
+    found = _standing(connection, claim)
+    new = unlike(claim.run_id, [begun], kept_payloads(connection, found.run, [begun]))
+    attempt = Attempt(found.run, begun.path, begun.n, found.epoch)
+    wanted = missing(connection, attempt, meters)
+    if found.goes_on and not new and not wanted:
+        return None  # the answer to the same call was lost
+    if not found.goes_on:
+        raise not_running(claim.run_id, found.state)
+    if found.news != news:
+        raise behind(claim.run_id)
+    full = reserve(connection, attempt, wanted, now)
+    if full is None:
+        size = found.size + insert(connection, found.run, new)
+        connection.execute(
+            "UPDATE statuses SET size = ?, changed_at = ?, held = 1 WHERE run = ?", (size, now, found.run)
+        )
+    return full
 
 
 def save_artifact(connection: sqlite3.Connection, run_id: str, content: bytes) -> None:
     run = number(connection, run_id)
-    hash_ = _keep_blob(connection, content)
+    hash_ = keep_blob(connection, content)
     connection.execute("INSERT INTO artifacts VALUES (?, ?) ON CONFLICT DO NOTHING", (run, hash_))
-
-
-# ---- what others do to a run
-def cancel(connection: sqlite3.Connection, run_id: str, aim: int | None, now: float) -> int:
-    """Cancel a run once more, unless that makes more than `aim` times; return how often it has been."""
-    run, state = _open_run(connection, run_id)
-    if state in ENDS:
-        raise has_ended(run_id, state)
-    times: int = connection.execute(
-        "SELECT count(*) FROM records WHERE run = ? AND path = '' AND kind = 'cancel'", (run,)
-    ).fetchone()[0]
-    if times in (2, aim):
-        return times
-    _tell(connection, run, Record("", times + 1, "cancel", "{}"))
-    if state in ("waiting", "parked"):
-        _rouse(connection, run, now)
-    return times + 1
-
-
-def signal(connection: sqlite3.Connection, run_id: str, path: str, payload: str, now: float) -> None:
-    run, state = _open_run(connection, run_id)
-    rows = connection.execute(
-        "SELECT n, kind, payload, blob FROM records WHERE run = ? AND path = ?", (run, path)
-    ).fetchall()
-    found = [(n, kind, text(connection, inline, blob)) for n, kind, inline, blob in rows]
-    n = wait_for(run_id, path, payload, found, ended=state in ENDS, now=now)
-    if n is not None:
-        _tell(connection, run, Record(path, n, "signal", payload))
-        if state == "waiting":
-            _rouse(connection, run, now)
-
-
-def _open_run(connection: sqlite3.Connection, run_id: str) -> tuple[int, State]:
-    row = connection.execute("SELECT run, state FROM statuses WHERE id = ?", (run_id,)).fetchone()
-    if row is None:
-        raise unknown_run(run_id)
-    run, state = row
-    return run, state
-
-
-def _tell(connection: sqlite3.Connection, run: int, record: Record) -> None:
-    size = _insert(connection, run, [record])
-    connection.execute("UPDATE statuses SET news = news + 1, size = size + ? WHERE run = ?", (size, run))
-
-
-def _rouse(connection: sqlite3.Connection, run: int, now: float) -> None:
-    connection.execute(
-        "UPDATE statuses SET state = 'ready', wake_at = NULL, reason = NULL, changed_at = ? WHERE run = ?", (now, run)
-    )
-
-
-def resume(connection: sqlite3.Connection, run_id: str, now: float) -> None:
-    run, state = _open_run(connection, run_id)
-    if state != "parked":
-        raise not_parked(run_id, state)
-    _rouse(connection, run, now)
-    connection.execute("UPDATE statuses SET crashes = 0 WHERE run = ?", (run,))
-
-
-def wake(connection: sqlite3.Connection, limit: int, now: float, only: str | None) -> list[str]:
-    found = due(connection, limit, now, only)
-    for run_id in found:
-        _rouse(connection, number(connection, run_id), now)
-    return found
-
-
-# ---- what is no longer needed
-def purge(connection: sqlite3.Connection, before: float, limit: int) -> Purged:
-    """Remove old runs; the last of several that need a document or a blob takes it along."""
-    (doubtful,) = connection.execute(
-        "SELECT count(*) FROM statuses INDEXED BY statuses_ended WHERE result IS NOT NULL AND doubt = 1 AND changed_at < ?",
-        (before,),
-    ).fetchone()
-    gone = connection.execute(
-        "SELECT run, id, trigger, document FROM statuses INDEXED BY statuses_ended JOIN runs USING (run)"
-        " WHERE result IS NOT NULL AND doubt = 0 AND changed_at < ? ORDER BY changed_at LIMIT ?",
-        (before, limit),
-    ).fetchall()
-    runs = [(run,) for run, *_ in gone]
-    spent = [(run_id,) for _, run_id, trigger, _ in gone if trigger != "null"]
-    connection.executemany("INSERT INTO spent VALUES (?)", spent)
-    blobs = _blobs(connection, runs)
-    records = connection.executemany("DELETE FROM records WHERE run = ?", runs).rowcount
-    artifacts = connection.executemany("DELETE FROM artifacts WHERE run = ?", runs).rowcount
-    connection.executemany("DELETE FROM statuses WHERE run = ?", runs)
-    connection.executemany("DELETE FROM runs WHERE run = ?", runs)
-    connection.executemany(
-        "DELETE FROM blobs WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM records WHERE blob = ?1)"
-        " AND NOT EXISTS (SELECT 1 FROM artifacts WHERE hash = ?1)",
-        blobs,
-    )
-    documents = connection.executemany(
-        "DELETE FROM documents WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE document = ?1)",
-        sorted({(document,) for *_, document in gone}),
-    ).rowcount
-    kept = {"doubt": doubtful} if doubtful else {}
-    return Purged(len(runs), max(records, 0), max(documents, 0), max(artifacts, 0), kept)
-
-
-def _blobs(connection: sqlite3.Connection, runs: Sequence[tuple[int]]) -> list[tuple[str]]:
-    """Return the hashes of all blobs that runs refer to."""
-    found = {
-        row
-        for run in runs
-        for row in connection.execute(
-            "SELECT blob FROM records WHERE run = ?1 AND blob IS NOT NULL UNION ALL SELECT hash FROM artifacts WHERE run = ?1",
-            run,
-        )
-    }
-    return sorted(found)

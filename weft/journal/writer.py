@@ -57,10 +57,10 @@ class Writer:
     A piece of work may raise a `WeftError` to refuse, and then must not have written anything; the others go on.
     """
 
-    def __init__(self, path: Path, migrations: Migrations) -> None:
+    def __init__(self, path: Path, migrations: Migrations, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._migrations = migrations
-        self._mark = Mark(path)
+        self._mark = Mark(path, clock)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None  #: of the thread

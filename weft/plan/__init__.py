@@ -7,15 +7,19 @@ to fail on is the world. The modules, lowest first: `model` (what a plan is), `h
 arguments), `references` (which names an expression may use where), `compiler` (the checks).
 """
 
-from weft.plan.compiler import ConnectionFacts, ConnectionsKnown, compile, variable  # noqa: A004 (as in `re`)
-from weft.plan.model import Located, Plan, PlannedStep, Value, ancestors, render, templates
+from weft.plan.compiler import ConnectionFacts, ConnectionsKnown, Document, Documents, compile, variable  # noqa: A004 (as in `re`)
+from weft.plan.model import CHILD, Located, Plan, PlannedStep, Selection, Value, ancestors, render, templates
 
 __all__ = [
+    "CHILD",
     "ConnectionFacts",
     "ConnectionsKnown",
+    "Document",
+    "Documents",
     "Located",
     "Plan",
     "PlannedStep",
+    "Selection",
     "Value",
     "ancestors",
     "compile",

@@ -11,6 +11,7 @@ from weft.catalogue import load
 from weft.errors import (
     ConnectionUnusable,
     ExpressionError,
+    InvalidDocument,
     InvalidWorkflow,
     NotFound,
     PackError,
@@ -22,7 +23,7 @@ from weft.expressions import Template
 from weft.manifest import Manifest, Parameter
 from weft.plan import given
 from weft.plan.hooks import foreseen
-from weft.plan.model import Kind, Located, Plan, PlannedStep, Value, ancestors, inside_step, templates
+from weft.plan.model import CHILD, Kind, Located, Plan, PlannedStep, Value, ancestors, inside_step, templates
 from weft.plan.references import Visible, fault
 from weft.registry import Action, Registry
 from weft.sdk import Catalogue, Known
@@ -30,9 +31,10 @@ from weft.source import Source
 from weft.types import DocumentPath, Json
 from weft.workflow import ErrorSteps, Step, Workflow, seconds
 
-CHILD = "workflow:"
 OWN_RETRIES = ("num_retries", "retries")
 """The parameters by which actions with a chain of their own are told how often to try again."""
+TOLD = {"run": "object", "run_id": "string", "workflow": "string", "error": "object"}
+"""The inputs that a workflow for failures may declare, and their types."""
 AT_ACCEPTANCE = ("run", "trigger", "variables")
 """What there is when a trigger's inputs are made: neither inputs nor steps yet."""
 
@@ -46,6 +48,37 @@ class ConnectionFacts:
     source: str  #: `environment`, `file connections.yaml`, `directory …`, `store`, `built in`
     provider: str | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)  #: the fields that are not secret, as far as known
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The document of a child workflow."""
+
+    workflow: Workflow
+    source: Source
+    kept: str | None = None  #: as it was pinned with its parent's
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Where the documents of child workflows come from.
+
+    Args:
+        find: Given a name and the document that names it; raises `NotFound` or `InvalidDocument`.
+        on_failure: The workflow that tells of failures where a document does not say who does.
+        chain: The workflows that this one is a child of, the outermost first.
+    """
+
+    find: Callable[[str, Source], Document]
+    on_failure: str | None = None
+    chain: tuple[str, ...] = ()
+
+
+DEFAULT = ("on_failure of the workspace",)
+"""What the default workflow for failures is a child of; a child has no such default, so it may start whom it tells of."""
+
+DEEPEST = 8
+"""Workflows, each the child of the one before it."""
 
 
 class ConnectionsKnown(Protocol):
@@ -78,6 +111,7 @@ def compile(  # noqa: A001  the word of the trade; the built-in is not used here
     *,
     connections: ConnectionsKnown | None = None,
     catalogue: Catalogue | None = None,
+    documents: Documents | None = None,
 ) -> Plan:
     """Check `workflow` against `registry` and return its plan.
 
@@ -87,11 +121,12 @@ def compile(  # noqa: A001  the word of the trade; the built-in is not used here
         registry: The actions and types of connections there are.
         connections: What is known of connections; left out, connections are not checked.
         catalogue: What is known of models; left out, the one that is shipped.
+        documents: Where child workflows come from; left out, they are not looked for.
 
     Raises:
         InvalidWorkflow: The document has faults; all of them are in `problems`, warnings among them.
     """
-    compiler = _Compiler(workflow, source, registry, connections, catalogue or load())
+    compiler = _Compiler(workflow, source, registry, connections, catalogue or load(), documents=documents)
     plan = compiler.plan()
     problems = sorted(compiler.problems, key=lambda problem: (problem.where.line or 0, problem.where.column or 0))
     if any(problem.severity == "error" for problem in problems):
@@ -131,7 +166,11 @@ class _Compiler:
         registry: Registry,
         connections: ConnectionsKnown | None,
         catalogue: Catalogue,
+        *,
+        documents: Documents | None,
     ) -> None:
+        self.documents = documents
+        self._children: dict[str, Plan | None] = {}
         self.workflow = workflow
         self.source = source
         self.registry = registry
@@ -149,19 +188,127 @@ class _Compiler:
             place = _List(("on_failure", "steps"), "on_failure/", "/@on_failure")
             told = self._steps(document.on_failure.steps, place, ended)
         outputs = {name: self._value(value, ("outputs", name), None, ended) for name, value in document.outputs.items()}
-        self._check_around()
-        return Plan(document, self.source, steps, final, told, outputs)
+        key = self._check_around()
+        return Plan(
+            document,
+            self.source,
+            steps,
+            final,
+            told,
+            self._failure_workflow(),
+            outputs,
+            concurrency_key=key,
+        )
 
-    def _check_around(self) -> None:
-        """Check the templates of the document that belong to no step."""
+    def _check_around(self) -> Value:
+        """Check the templates of the document that belong to no step; return that of `concurrency`."""
         document = self.workflow
         at_acceptance = Visible({}, roots=AT_ACCEPTANCE)
         for kind in ("schedule", "webhook"):
             for i, trigger in enumerate(getattr(document.on, kind)):
                 self._value(trigger.inputs, ("on", kind, i, "inputs"), None, at_acceptance)
-        if document.concurrency is not None:
-            started = Visible({}, roots=("inputs", *AT_ACCEPTANCE))
-            self._value(document.concurrency.key, ("concurrency", "key"), None, started)
+        if document.concurrency is None:
+            return None
+        started = Visible({}, roots=("inputs", *AT_ACCEPTANCE))
+        return self._value(document.concurrency.key, ("concurrency", "key"), None, started)
+
+    # ---- child workflows
+    def _failure_workflow(self) -> PlannedStep | None:
+        """Return the workflow that tells of a failure, as a step; the document's own, or else the workspace's."""
+        told, documents = self.workflow.on_failure, self.documents
+        name = told.workflow if told is not None else None
+        if told is None and documents is not None and not documents.chain:
+            name = documents.on_failure if documents.on_failure != self.workflow.name else None
+        if name is None:
+            return None
+        at: DocumentPath = ("on_failure", "workflow") if told is not None else ()
+        child = self._child_plan(name, at, "on_failure", above=DEFAULT if told is None else None)
+        if child is not None:
+            self._check_told(child, name, at)
+        return PlannedStep(
+            id="on_failure",
+            name="on_failure",
+            title=child.workflow.title or name if child else name,
+            path="/@on_failure",
+            kind="workflow",
+            at=at,
+            source=self.source,
+            needs=(),
+            uses=f"{CHILD}{name}",
+            child=child,
+        )
+
+    def _check_told(self, child: Plan, name: str, at: DocumentPath) -> None:
+        for input_, declared in child.workflow.inputs.items():
+            if input_ not in TOLD and declared.required:
+                message = f"Workflow {name!r} needs the input {input_!r}, which a failure does not give."
+                remedy = f"A failure gives {wording.choice(TOLD)}."
+                self._problem("missing_input", message, at, "on_failure", remedy=remedy)
+            elif input_ in TOLD and declared.type != TOLD[input_]:
+                message = f"The input {input_!r} of workflow {name!r} is declared as {declared.type}."
+                remedy = f"A failure gives it as {TOLD[input_]}: declare it so in {child.source.file}."
+                self._problem("unfit_input", message, at, "on_failure", remedy=remedy)
+
+    def _child_plan(
+        self, name: str, at: DocumentPath, step: str, *, above: tuple[str, ...] | None = None
+    ) -> Plan | None:
+        """Return what a child run follows; None, with every fault told, when there is no such thing.
+
+        `above` are the workflows that it is a child of, where these are others than this one and its own.
+        """
+        if self.documents is None:
+            return None
+        if name not in self._children:
+            self._children[name] = self._compiled_child(
+                self.documents, name, at, step, above or (*self.documents.chain, self.workflow.name)
+            )
+        return self._children[name]
+
+    def _compiled_child(
+        self, documents: Documents, name: str, at: DocumentPath, step: str, chain: tuple[str, ...]
+    ) -> Plan | None:
+        if name in chain:
+            circle = " → ".join([*chain[chain.index(name) :], name])
+            message = f"These workflows start each other without end: {circle}."
+            self._problem("cycle", message, at, step, remedy="Take one of them out.")
+            return None
+        if len(chain) >= DEEPEST:
+            message = f"{' → '.join([*chain, name])}: at most {DEEPEST} workflows may be nested."
+            self._problem("too_deep", message, at, step, remedy="Let one of them do what its children do.")
+            return None
+        try:
+            found = documents.find(name, self.source)
+            child = compile(
+                found.workflow,
+                found.source,
+                self.registry,
+                connections=self.connections,
+                catalogue=self.catalogue,
+                documents=replace(documents, chain=chain),
+            )
+        except NotFound as error:
+            self._of_child(error.problems, at, step)
+            return None
+        except InvalidDocument as error:
+            self._of_child(error.problems, at, step)
+            return None
+        self._of_child(child.warnings, at, step)
+        return replace(child, kept=found.kept)
+
+    def _of_child(self, problems: Iterable[Problem], at: DocumentPath, step: str) -> None:
+        """Tell what is wrong with a child's document at the place that names it."""
+        where = self._where(at, step)
+        for problem in problems:
+            origin = f"{problem.where}: " if problem.where.file else ""
+            self.problems.append(replace(problem, message=f"{origin}{problem.message}", where=where))
+
+    def _child(self, step: Step, place: _Place, kind: Kind) -> Plan | None:
+        if kind != "workflow" or step.uses is None:
+            return None
+        child = self._child_plan(step.uses.removeprefix(CHILD), (*place.at, "uses"), place.name)
+        if child is not None:
+            self._place_problems(given.child_problems(child.workflow, step.arguments), step, place)
+        return child
 
     # ---- steps
     def _steps(self, steps: Sequence[Step], place: _List, outer: Visible) -> tuple[PlannedStep, ...]:
@@ -213,11 +360,14 @@ class _Compiler:
             on_error=self._on_error(step, place, action),
             at_most_once=step.delivery == "at_most_once",
             disabled=step.disabled,
+            budget=step.budget,
             known=self._known(step, action),
             message=asked.get("message"),
             who=asked.get("who", []),
             deadline=asked.get("deadline"),
             default_answer=step.approval.default if step.approval else None,
+            notify=self._notify(step, inner),
+            child=self._child(step, place, kind),
         )
 
     def _on_error(self, step: Step, place: _Place, action: Action | None) -> tuple[PlannedStep, ...]:
@@ -228,6 +378,15 @@ class _Compiler:
         visible = replace(place.visible, steps={**place.visible.steps, step.id: known})
         inside = _List((*place.at, "on_error", "steps"), f"{place.name}/on_error/", f"{place.path}/@on_error")
         return self._steps(step.on_error.steps, inside, visible)
+
+    def _notify(self, step: Step, place: _Place) -> tuple[PlannedStep, ...]:
+        """Plan the steps that tell people of a question, which they see as `approval`."""
+        if step.approval is None or step.approval.notify is None:
+            return ()
+        inside = _List((*place.at, "approval", "notify"), f"{place.name}/notify/", f"{place.path}/@notify")
+        return self._steps(
+            step.approval.notify, inside, replace(place.visible, roots=(*place.visible.roots, "approval"))
+        )
 
     def _what(self, step: Step, place: _Place) -> tuple[Kind, Action | None]:
         if step.uses is None:
@@ -391,10 +550,14 @@ class _Compiler:
         found = given.problems(action, step.arguments, self._known(step, action))
         if not any(problem.severity == "error" for problem in found):
             self._check_chain(action, step, place)
+        self._place_problems(found, step, place)
+
+    def _place_problems(self, found: Iterable[Problem], step: Step, place: _Place) -> None:
+        """Tell what is wrong with a step's arguments where they stand."""
         for problem in found:
             path = wording.path_of(problem.where.field or "")
             if path and path[0] in step.arguments:
-                of_key = problem.code in ("unknown_parameter", "unknown_key", "requires", "excludes")
+                of_key = problem.code in ("unknown_parameter", "unknown_input", "unknown_key", "requires", "excludes")
                 at = self.source.where((*place.at, "with", *path), key=of_key)
             else:
                 at = self.source.where((*place.at, "with" if step.arguments else "uses"), key=True)

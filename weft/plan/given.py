@@ -11,7 +11,7 @@ from weft.plan.hooks import own_problems
 from weft.registry import Action
 from weft.sdk import Known
 from weft.types import DocumentPath, Json, JsonObject
-from weft.workflow import Step
+from weft.workflow import Step, Workflow
 
 CERTAIN = frozenset({"missing", "unknown_key"})
 """Faults of a list or mapping that stay, whatever the templates in it will give."""
@@ -46,6 +46,17 @@ def problems(action: Action, given: Mapping[str, Json], known: Known) -> list[Pr
         return found + own_problems(action, constants(given), known)
     except PackError as error:
         return found + list(error.problems)
+
+
+def child_problems(child: Workflow, given: Mapping[str, Json]) -> list[Problem]:
+    """Return what is wrong with what a step gives to a child workflow; where a template stands, nothing is judged."""
+    places = {path for name, value in given.items() for path in _templates(value, (name,))}
+    whole = {str(path[0]) for path in places if len(path) == 1}
+    return [
+        replace(problem, code="unknown_input") if problem.code == "unknown_name" else problem
+        for problem in arguments.check(arguments.of_inputs(child.inputs), given, unknown=whole)
+        if _known(wording.path_of(problem.where.field or ""), problem.code, places)
+    ]
 
 
 def constants(given: Mapping[str, Json]) -> JsonObject:

@@ -13,7 +13,10 @@ from weft.registry import Action
 from weft.sdk import Known
 from weft.source import Source
 from weft.types import DocumentPath, Json, Scope
-from weft.workflow import Retry, Workflow
+from weft.workflow import Retry, StepBudget, Workflow
+
+CHILD = "workflow:"
+"""What the name of a child workflow stands behind, in `uses`."""
 
 Kind: TypeAlias = Literal["action", "workflow", "group", "wait", "approval"]
 
@@ -99,9 +102,12 @@ class PlannedStep:
     who: Value = field(default_factory=list)  #: may answer
     deadline: Value | None = None  #: for the answer
     default_answer: Literal["approve", "reject"] | None = None
+    notify: tuple[PlannedStep, ...] = ()  #: tell people of the question
+    child: Plan | None = None  #: what a child run follows
     goes_on: bool = False  #: `on_error` is not `fail`
     on_error: tuple[PlannedStep, ...] = ()
     at_most_once: bool = False
+    budget: StepBudget | None = None
     known: Known = field(default_factory=Known)  #: what the action's own rules are told
     disabled: bool = False
 
@@ -119,6 +125,15 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """The part of a workflow that a run is to follow."""
+
+    until: str | None = None  #: name of the step after which it ends
+    only: str | None = None  #: name of the only step
+    pins: Mapping[str, Json] = field(default_factory=dict)  #: outputs of steps that are left out
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run follows, from its start to its end."""
 
@@ -127,18 +142,31 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     final: tuple[PlannedStep, ...] = ()
     on_failure: tuple[PlannedStep, ...] = ()
+    failure_workflow: PlannedStep | None = None  #: in the place of steps
     outputs: Mapping[str, Value] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
+    selection: Selection | None = None  #: None: all of it
+    pins: Mapping[str, Json] = field(default_factory=dict)  #: outputs of steps that are left out
+    kept: str | None = None  #: the text that it was made from, where that was kept before
+    whole: Plan | None = None  #: what it is a part of; that is what is kept of it
+    concurrency_key: Value = None
+
+    def children(self) -> dict[str, Plan]:
+        """Return what the child runs of this plan follow, by name."""
+        steps = (step for step in self.every_step() if step.child is not None)
+        return {step.uses.removeprefix(CHILD): step.child for step in steps if step.child is not None}
 
     def every_step(self) -> Iterator[PlannedStep]:
-        """Yield all steps, those of groups after their group."""
+        """Yield all steps, those of groups after their group; not those of child workflows."""
         yield from _every((*self.steps, *self.final, *self.on_failure))
+        if self.failure_workflow is not None:
+            yield self.failure_workflow
 
 
 def _every(steps: Iterable[PlannedStep]) -> Iterator[PlannedStep]:
     for step in steps:
         yield step
-        yield from _every((*step.steps, *step.on_error))
+        yield from _every((*step.steps, *step.notify, *step.on_error))
 
 
 def inside_step(path: DocumentPath) -> str:
@@ -148,6 +176,8 @@ def inside_step(path: DocumentPath) -> str:
         rest = rest[2:]
         if rest[:2] == ("on_error", "steps") and len(rest) > 2:
             rest = rest[1:]
+        elif rest[:2] == ("approval", "notify") and len(rest) > 2:
+            rest = ("steps", *rest[2:])
     return wording.field(rest)
 
 

@@ -13,6 +13,7 @@ from weft.workflow import Workflow
 
 ROOTS = ("inputs", "steps", "run", "trigger", "variables")
 RUN_NAMES = ("id", "started_at", "scheduled_at", "attempt")
+APPROVAL_NAMES = ("message", "deadline", "links")
 STEP_NAMES = ("output", "state", "error")
 
 Path = tuple[str | int, ...]
@@ -46,6 +47,8 @@ def fault(path: Path, visible: Visible, workflow: Workflow) -> Problem | None:
             return _member(rest, workflow.variables, "variable", "unknown_variable")
         case "run":
             return _member(rest, RUN_NAMES, "name in `run`", "unknown_name")
+        case "approval":
+            return _member(rest, APPROVAL_NAMES, "name in `approval`", "unknown_name")
         case "steps" if rest:
             return _step_fault(str(rest[0]), rest[1:], visible)
     return None

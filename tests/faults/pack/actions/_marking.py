@@ -13,7 +13,15 @@ EFFECTS = "FAULTS_EFFECTS"
 
 def mark(context: ActionContext, what: str) -> None:
     """Append `time pid what run path attempt repeated`."""
-    words = (time.time(), os.getpid(), what, context.run_id, context.path, context.attempt, int(context.repeated))
+    words = (
+        time.clock_gettime(time.CLOCK_REALTIME),
+        os.getpid(),
+        what,
+        context.run_id,
+        context.path,
+        context.attempt,
+        int(context.repeated),
+    )
     handle = os.open(os.environ[EFFECTS], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(handle, (" ".join(map(str, words)) + "\n").encode())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +21,7 @@ class Arguments(BaseModel):
     others: int = Field(0, ge=0)
     wait_s: float = Field(0.0, ge=0)
     doubt: bool = False
+    heals: int = Field(0, ge=0)
 
 
 def digest(value: Json) -> int:
@@ -35,7 +37,9 @@ def chain(arguments: Mapping[str, Json]) -> Sequence[Variant]:
 
 async def act(arguments: Arguments, context: ActionContext, *, sends: bool) -> Json:
     """Fail in the first attempts, as many as asked, then return a digest of the value."""
-    fails = context.attempt <= arguments.fails
+    again = max(map(int, re.findall(r"/@(\d+)", context.path)), default=1)
+    healed = arguments.heals > 0 and again >= arguments.heals
+    fails = context.attempt <= arguments.fails and not healed
     await asyncio.sleep(arguments.seconds / 2)
     if sends:
         await context.point_of_no_return()
