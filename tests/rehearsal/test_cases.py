@@ -122,10 +122,10 @@ async def test_lists_answer_attempts_and_turns(tmp_path: Path) -> None:
     """A list answers the attempts of a step; in a loop it answers the items, and lists in it their attempts."""
     case = await one(
         tmp_path,
-        "{steps: {ask: {calls: 3}, each: {calls: 3, output: [{state: sent}, {state: partly_refused}]}}}",
+        "{steps: {ask: {calls: 3}, each: {calls: 3, output: [{state: partly_refused}, {state: sent}]}}}",
         """answers:
       ask: [{error: {kind: rate_limited, retryable: true}}, {error: {kind: busy, retryable: true}}, {stand_in: {}}]
-      each: [[{error: {kind: busy, retryable: true}}, {stand_in: {state: sent}}], {stand_in: {}}]
+      each: [[{error: {kind: busy, retryable: true}}, {stand_in: {state: partly_refused}}], {stand_in: {}}]
       ok: {approve: ann}""",
     )
 
@@ -235,9 +235,9 @@ async def test_steps_of_child_workflows_are_answered_and_expected(tmp_path: Path
     cases = """
 cases:
   - name: one
-    answers: {sub/mail: [{stand_in: {state: sent}}, {stand_in: {}}]}
+    answers: {sub/mail: [{stand_in: {state: partly_refused}}, {stand_in: {}}]}
     expect:
-      outputs: {states: [sent, partly_refused]}
+      outputs: {states: [partly_refused, sent]}
       steps: {sub/mail: [{calls: 1, arguments: {subject: N1}}, {arguments: {subject: N2}}], sub: {state: succeeded}}
 """
     found = await results_of(

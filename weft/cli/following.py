@@ -69,7 +69,8 @@ async def _note(journal: Journal, found: Listed, report: RunReport) -> str:
     if state == "ready":
         return f"waits for a worker: weft worker, or weft runs resume {found.row.id}"
     if state == "waiting" and found.status.wake_at is None and not any(step.asks for step in report.steps):
-        return f"waits for an answer: weft runs show {found.row.id}"
+        what = "until others of its kind have ended" if found.status.queued else "for an answer, or for another run"
+        return f"waits {what}: weft runs show {found.row.id}"
     if state == "running" and any(each.row.id == found.row.id for each in await journal.abandoned()):
         return f"its process is gone: weft worker, or weft runs resume {found.row.id}"
     return ""

@@ -126,8 +126,10 @@ def note_of(run: RunSummary, now: datetime, *, orphan: bool = False) -> str:
     match run.state:
         case "ready":
             return "waits for a worker"
+        case "waiting" if run.queued:
+            return "waits until others of its kind have ended"
         case "waiting" if run.wake_at is None:
-            return "waits for an answer"
+            return "waits for an answer, or for another run"
         case "waiting" if run.wake_at is not None:
             return f"waits until {instants.moment(run.wake_at, now)}"
         case "running" if orphan:

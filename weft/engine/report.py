@@ -169,7 +169,13 @@ class RunSummary(Shape):
     origin: str | None = None
     """The run that it repeats, in whole or in part."""
     wake_at: datetime | None = None
-    """When a waiting run goes on by itself; null when it waits for an answer alone."""
+    """When a waiting run goes on by itself; null when it waits for an answer, or for other runs, alone."""
+    queued: bool = False
+    """Whether it waits, before its first step, for others to end: see `concurrency`."""
+    schedule: str | None = None
+    """The schedule that started it."""
+    parent: str | None = None
+    """The run of which a step waits for this one's end."""
     crashes: int = 0
     """Processes that died of it in a row, without getting any further."""
     problem: ProblemReport | None = None
@@ -190,6 +196,9 @@ def summary_of(run: Listed) -> RunSummary:
         trigger=_trigger(run),
         origin=run.row.origin,
         wake_at=instant(status.wake_at) if status.state == "waiting" and status.wake_at is not None else None,
+        queued=status.queued,
+        schedule=run.row.schedule,
+        parent=None if run.row.parent is None else run.row.parent.run_id,
         crashes=status.crashes,
         problem=ProblemReport.of(problem_of(run.status)),
     )
