@@ -86,6 +86,7 @@ class Ledger:
     _sent: Counter[tuple[str, str]] = field(default_factory=Counter)
     _hand: dict[str, int] = field(default_factory=dict)  #: run → process that has it
     _claims: dict[str, Line] = field(default_factory=dict)  #: run → its last claim
+    _since: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))  #: run → what was begun under it
 
     def read(self, lines: Iterable[Line]) -> None:
         for line in lines:
@@ -96,6 +97,7 @@ class Ledger:
                 case "claimed":
                     self._resume(line)
                     self._claims[line.run] = line
+                    self._since[line.run] = []
                 case "kept":
                     self._late(line)
                     self._kept.add((line.run, line.path, line.n, line.more))
@@ -148,6 +150,7 @@ class Ledger:
         if self._outcomes.get(at, 0) >= line.n:
             self.counts["finished begun again"] += 1
             self.wrong.append(f"{line.run}: finished and begun again: {line}")
+        self._since[line.run].append(line)
         before = self._begun[*at, line.n]
         if before:
             self.counts["in flight repeated"] += 1
@@ -168,14 +171,23 @@ class Ledger:
     def _late(self, line: Line) -> None:
         """See that a process which has lost a run neither writes to it nor sends for it.
 
-        What it had written before it let go is noted a moment later, so that moment is no fault.
+        What it had written before it let go is noted a moment later, so that moment is no fault. A process that is stopped
+        between its COMMIT and the answer notes it when it goes on; what the next owner has begun shows that it was there.
         """
         claim = self._claims.get(line.run)
         if claim is None or claim.pid == line.pid or claim.pid in self.dead:
             return
-        if line.at - claim.at > MOMENT_S and line.pid in self.left:
+        if line.at - claim.at > MOMENT_S and line.pid in self.left and not self._was_there(line, claim):
             self.counts["done by a process that has lost the run"] += 1
             self.wrong.append(f"{line.run}: {claim.pid} has it since {claim.at}, and {line.pid} goes on: {line}")
+
+    def _was_there(self, line: Line, claim: Line) -> bool:
+        """Tell whether the next owner has found the record that a process which has lost the run takes note of."""
+        begun = [each for each in self._since[line.run] if each.pid == claim.pid]
+        same = [each for each in begun if (each.path, each.n) == (line.path, line.n)]
+        if line.what != "kept" or not begun:
+            return False
+        return not same if line.more in OUTCOMES else any(each.more == "1" for each in same)
 
     def _resume(self, line: Line) -> None:
         before = self._hand.get(line.run)

@@ -53,10 +53,11 @@ async def test_a_database_that_goes_away_is_waited_for(away: tuple[Workplace, Po
     until(lambda: len(place.seen("begin")) >= 10)
     server.stop("immediate")
     await asyncio.sleep(AWAY_S)
+    until(lambda: all(worker.events("journal_away") for worker in workers))
     assert [worker.popen.poll() for worker in workers] == [None, None]
     server.start()
     until(lambda: sum(len(worker.events("run")) for worker in workers) == 10, AWAY_S * 3 + 20)
-    until(lambda: any(worker.events("journal_away") and worker.events("journal_back") for worker in workers), 20)
+    until(lambda: all(worker.events("journal_back") for worker in workers))
     for worker in workers:
         worker.signal(signal.SIGTERM)
 
