@@ -102,6 +102,7 @@ class Postgres:
             "unix_socket_directories": str(self.directory),
             "shared_buffers": "32MB",
             "max_connections": "100",
+            "authentication_timeout": "10s",  # a stop waits for who has connected and not said who he is
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._process = self._start(["postgres", "-D", "data", *options])
