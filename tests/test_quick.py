@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from weft.arguments import value_schema
 from weft.packs import discover
-from weft.quick import MOST_FOLLOWED, quick
+from weft.quick import MOST_FOLLOWED, is_plain_schema, quick
 from weft.values import ValueCheck
 
 NAMES = st.sampled_from(["a", "b"])
@@ -63,6 +65,10 @@ def within(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 PLAIN = st.fixed_dictionaries({}, optional=LEAVES) | st.booleans()
 FEW = st.sampled_from(sorted(LEAVES)).flatmap(lambda name: st.fixed_dictionaries({name: LEAVES[name]}))
 SCHEMAS = st.recursive(FEW | PLAIN, within, max_leaves=6).filter(lambda schema: isinstance(schema, dict))
+META = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+META_KEYWORDS = {"type", "properties", "$defs", "required", "enum", "uniqueItems", "items", "if", "allOf", "anyOf"} | {
+    *("minLength", "maxItems", "minimum", "exclusiveMaximum", "title", "pattern", "$ref", "additionalProperties", "x")
+}
 DEFINED = st.fixed_dictionaries({}, optional={name: LEAVES[name] for name in ("type", "enum", "const", "minimum")})
 
 
@@ -73,6 +79,20 @@ def test_it_lets_nothing_pass_that_the_validator_refuses(schema: Any, definition
     schema = {**schema, "$defs": {"one": definition}}
 
     assert not quick(schema)(value) or not list(ValueCheck(schema)._validator.iter_errors(value))
+
+
+@settings(max_examples=400, deadline=None)
+@given(schema=SCHEMAS, keyword=st.sampled_from(sorted(META_KEYWORDS)), value=VALUES | KINDS)
+def test_no_schema_is_plain_that_the_meta_schema_refuses(schema: Any, keyword: str, value: Any) -> None:
+    """Whatever stands under whichever keyword, at the top or further in."""
+    for changed in ({**schema, keyword: value}, {"properties": {"a": {**schema, keyword: value}}}):
+        assert not is_plain_schema(changed) or not list(META.iter_errors(changed))
+
+
+def test_the_schemas_of_our_own_actions_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no command loads a validator for them."""
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    assert len(discover().actions()) > 5
 
 
 @pytest.mark.parametrize(

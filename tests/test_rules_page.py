@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^\| ([^|]+?) \| [^|]+ \| (`test_[^|]+`) \|$", PAGE, re.MULTILINE)
 ROWS = [(rule, test) for rule, tests in LINES for test in re.findall(r"`(test_\w+)`", tests)]
-OWED = {f"A{n}" for n in range(1, 28)} | {f"B{n}" for n in (*range(1, 5), *range(6, 12))}
+OWED = {f"A{n}" for n in range(1, 28)} | {f"B{n}" for n in range(1, 12)}
 
 
 @pytest.fixture(scope="module")

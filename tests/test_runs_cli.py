@@ -26,7 +26,6 @@ from weft.cli import app, closing, instants, keys, run_view, runs, runs_table
 from weft.cli.exits import ExitCode, exit_code
 from weft.cli.following import events_between, settle, watch
 from weft.cli.run_ids import find
-from weft.cli.run_reading import Reading
 from weft.cli.state import State
 from weft.cli.terminal import Screen
 from weft.cli.view import RunView
@@ -37,6 +36,7 @@ from weft.journal.base import Ended, Listed, Purged, Rest, RunQuery, RunRow
 from weft.journal.memory import MemoryJournal
 from weft.journal.sqlite import SqliteJournal
 from weft.outcome import encode
+from weft.reading import Reading
 from weft.registry import Registry
 from weft.runtime import JOURNAL, Runtime, new_run_id
 

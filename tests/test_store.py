@@ -370,11 +370,11 @@ def test_two_processes_write_one_store(tmp_path):
     assert store.opened("b4")[1] == {"password": Secret("secret-of-b-4")}
 
 
-@pytest.mark.parametrize("moment", ["_seal", "new_key"])
+@pytest.mark.parametrize("moment", ["seal", "new_key"])
 def test_a_store_that_appears_meanwhile_is_taken(tmp_path, monkeypatch, moment):
     """Whoever is slower in making store or key takes what is there; neither write is lost."""
     ours, theirs = store_of(tmp_path), store_of(tmp_path)
-    module = storing if moment == "_seal" else keeping
+    module = storing if moment == "seal" else keeping
     usual = getattr(module, moment)
 
     def meanwhile(*given):

@@ -19,7 +19,15 @@ WeftError
 ├── Diverged              a run cannot be followed as it was recorded
 ├── JournalRefused        a record was refused: another owner, or other content under the same key
 │   └── JournalBehind         others wrote to the run; its owner must read that first
-└── JournalUnavailable    the journal cannot be opened, or could not keep what it was given
+├── JournalUnavailable    the journal cannot be opened, or could not keep what it was given
+├── StateUnavailable      the same of the tables beside the journal
+├── EditRefused           an edit of a document cannot be made without harm to the rest of it
+├── Conflict              a document was changed by somebody else since it was read; carries both sides
+├── NotAuthenticated      nobody is known to ask
+├── NotAllowed            who asks may not do this
+├── ServerUnavailable     a server of Weft cannot be reached, or its answer was lost
+├── TooLarge              what was sent is larger than what is taken
+└── TooMany               asked too often; says when to ask again
 
 Each carries problems, and a problem says what happened, where, and what to do about it.
 Behaviour depends on classes, codes and fields, never on the text.
@@ -209,6 +217,79 @@ class JournalUnavailable(WeftError):
     """The journal cannot be opened, or could not keep what it was given."""
 
     code = "journal_unavailable"
+
+
+class StateUnavailable(WeftError):
+    """The tables beside the journal cannot be opened, or could not keep what they were given."""
+
+    code = "state_unavailable"
+
+
+class EditRefused(WeftError):
+    """An edit of a document cannot be made without harm to the rest of it; nothing was changed."""
+
+    code = "edit_refused"
+
+
+class Conflict(WeftError):
+    """A document was changed by somebody else since it was read; nothing was changed now.
+
+    Args:
+        message: What happened.
+        theirs: The text as it is now; None when it is gone.
+        yours: The text that was to be kept, where there is one.
+        base: The text that both were made from, where it is known.
+        remedy: What the reader can do.
+    """
+
+    code = "conflict"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        theirs: str | None,
+        yours: str | None = None,
+        base: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.theirs = theirs
+        self.yours = yours
+        self.base = base
+
+
+class NotAuthenticated(WeftError):
+    code = "not_authenticated"
+
+
+class NotAllowed(WeftError):
+    code = "not_allowed"
+
+
+class ServerUnavailable(WeftError):
+    """A server of Weft cannot be reached, or its answer was lost."""
+
+    code = "server_unavailable"
+
+
+class TooLarge(WeftError):
+    code = "too_large"
+
+
+class TooMany(WeftError):
+    """Asked too often.
+
+    Args:
+        message: What happened.
+        retry_after_s: In how many seconds the same may be asked again.
+    """
+
+    code = "too_many"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ActionError(WeftError):

@@ -92,7 +92,7 @@ class Parameter(Model):
     max_length: int | None = Field(default=None, ge=0)
     """The greatest count of characters of a text, or of items of a list."""
     pattern: str | None = None
-    """A regular expression that the whole text must match."""
+    """A regular expression that the whole text must match, without look-around and references back: of these nobody can say how long they take."""
     enum: list[Json] | None = Field(default=None, min_length=1)
     """The only values allowed."""
     items: JsonObject | None = None

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeAlias
 
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
 from weft.types import JsonObject
 
 Fits: TypeAlias = Callable[[Any], bool]
@@ -47,6 +49,54 @@ class _Whole:
     left: int = 0  #: references that may still be followed for the value that is looked at
 
 
+_COUNT: Final = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
+_LIMIT: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_TEXT: Final = frozenset({"title", "description", "pattern", "format", "$ref", "$comment"})
+_SCHEMA: Final = frozenset({"items", "additionalProperties", "not", "if", "then", "else"})
+_SCHEMAS: Final = frozenset({"allOf", "anyOf", "oneOf"})
+
+
+def is_plain_schema(schema: object) -> bool:
+    """Tell whether something is a schema by its form: true only of what the meta-schema of draft 2020-12 allows.
+
+    A validator takes a hundred times as long, most of it for being loaded.
+    """
+    return isinstance(schema, bool) or (
+        isinstance(schema, dict) and all(_is_plain(keyword, value) for keyword, value in schema.items())
+    )
+
+
+def _is_plain(keyword: object, value: Any) -> bool:
+    match keyword:
+        case "type":
+            names = value if isinstance(value, list) else [value]
+            return bool(names) and all(isinstance(name, str) and name in _TYPES for name in names) and _unique(names)
+        case "properties" | "$defs":
+            return isinstance(value, dict) and all(map(is_plain_schema, value.values()))
+        case "required":
+            return isinstance(value, list) and all(isinstance(name, str) for name in value) and _unique(value)
+        case "enum" | "examples":
+            return isinstance(value, list)
+        case "const" | "default":
+            return True
+        case "uniqueItems":
+            return isinstance(value, bool)
+        case _ if keyword in _SCHEMA:
+            return is_plain_schema(value)
+        case _ if keyword in _SCHEMAS:
+            return isinstance(value, list) and bool(value) and all(map(is_plain_schema, value))
+        case _ if keyword in _COUNT:
+            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        case _ if keyword in _LIMIT:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return keyword in _TEXT and isinstance(value, str)
+
+
+def _unique(names: Sequence[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
 def quick(schema: JsonObject) -> Fits:
     """Return a function that is true only of values that `schema` allows."""
     whole = _Whole(schema)
@@ -65,9 +115,22 @@ def quick(schema: JsonObject) -> Fits:
 
 
 @cache
-def expression(pattern: str) -> re.Pattern[str]:
-    """Return a schema's regular expression; `$` does not match before a last line break, as in ECMA 262."""
-    return re.compile(pattern[:-1] + r"\Z" if re.search(r"(?<!\\)(?:\\\\)*\$\Z", pattern) else pattern)
+def expression(pattern: str) -> Fits:
+    """Return a function that tells whether a text has what a schema's regular expression looks for.
+
+    The engine is pydantic's, which takes time in proportion to the text (docs.rs/regex, "Untrusted input"). With Python's
+    own one a text of forty characters keeps a process busy for years, if a pattern such as `(a+)+` is looked for in it.
+    `$` does not match before a last line break, as in ECMA 262.
+
+    Raises:
+        ValueError: It is none, or needs look-around or references back, which no such engine has.
+    """
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")).isinstance_python
+    except SchemaError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        said = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[-1])
+        raise ValueError(said.removeprefix("SchemaError: ")) from None
 
 
 def _fits(schema: Any, whole: _Whole) -> Fits:
@@ -178,8 +241,8 @@ def _reference(rule: Any, schema: JsonObject, whole: _Whole) -> Fits:
 
 
 def _pattern(rule: Any, *_: Any) -> Fits:
-    search = expression(rule).search
-    return lambda value: not isinstance(value, str) or search(value) is not None
+    found = expression(rule)
+    return lambda value: not isinstance(value, str) or found(value)
 
 
 def _size(kind: type[Sized], holds: Callable[[int, Any], bool]) -> Callable[..., Fits]:

@@ -282,5 +282,6 @@ PATTERNS = re.compile(
     r"sk-(?:proj|ant|or|svcacct)?-?[A-Za-z0-9_-]{20,}"
     r"|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|AIza[0-9A-Za-z_-]{35}"
     r"|xox[abprs]-[A-Za-z0-9-]{10,}|whsec_[A-Za-z0-9+/=]{24,}|-----BEGIN [A-Z ]*KEY-----"
+    r"|\bweft_[A-Za-z0-9_-]{43}\b"
 )
 """Shapes of well-known credentials, for refusing one that was pasted into a document."""

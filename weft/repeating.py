@@ -108,11 +108,12 @@ async def start(
 
 async def submit(runtime: Runtime, prepared: Repetition) -> None:
     """Accept a prepared run, and leave it to the workers."""
-    if not prepared.records:
+    if prepared.records:
+        _, claim = await _accept(runtime, prepared)
+        await runtime.journal.write(claim, 0, (), Rest("ready"))
+    else:
         await runtime.journal.submit(prepared.row)
-        return
-    _, claim = await _accept(runtime, prepared)
-    await runtime.journal.write(claim, 0, (), Rest("ready"))
+    await runtime.announce(prepared.row.id)
 
 
 async def _accept(runtime: Runtime, prepared: Repetition) -> tuple[Kept, Claim]:

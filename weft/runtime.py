@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import platformdirs
 
-from weft import arguments, plan, source, wording
+from weft import arguments, plan, source, telemetry, wording
 from weft.budgets import Budgets
 from weft.catalogue import catalogue_of
 from weft.connections import (
@@ -30,30 +30,35 @@ from weft.connections import (
     File,
     Keys,
     NamedEnvironment,
-    Store,
     Stored,
     environment_named,
     read_environments,
+    store_at,
 )
 from weft.connections.environments import FILE as ENVIRONMENTS
 from weft.dispatch.base import Dispatcher
 from weft.dispatch.keeper import Keeper
 from weft.dispatch.local import LocalDispatcher
+from weft.documents import Documents as WorkspaceDocuments
+from weft.documents.base import is_in_database, source_of
+from weft.documents.directory import DirectoryDocuments
 from weft.embedded.local_model import REQUEST_TIMEOUT_S, LocalModel
-from weft.embedded.outbox import Outbox
+from weft.embedded.outbox import Outbox, outbox_at
 from weft.engine.approving import DEFAULT_URL, Question, Signer
 from weft.engine.approving import read as read_token
 from weft.engine.driver import Driver
 from weft.engine.events import Logged, Observer, guarded
 from weft.engine.gates import gate_of
 from weft.engine.reactor import IN_MEMORY_S, Surroundings
-from weft.engine.report import RunReport, report_of
+from weft.engine.report import RunReport, report_of, summary_of
 from weft.engine.results import RunFacts
-from weft.errors import InvalidInputs, InvalidWorkflow, NotFound, Problem, Where
+from weft.errors import InvalidInputs, InvalidWorkflow, NotFound, Problem, StateUnavailable, WeftError, Where
 from weft.executor import Executor, Performer
 from weft.journal.base import Claim, Journal, Kept, Listed, RunQuery, RunRow, not_waiting
 from weft.journal.moving import refuse_left_behind, refuse_moved
 from weft.journal.sqlite import SqliteJournal
+from weft.journal.sqlite_file import NETWORK, file_system
+from weft.live import RUNS, Hub
 from weft.outcome import decode, encode
 from weft.packs import discover
 from weft.pinned import pin, unpin
@@ -64,12 +69,18 @@ from weft.sdk import Artifacts, Connection
 from weft.survey import survey
 from weft.types import Json, JsonObject
 from weft.workflow import BESIDE, Input
-from weft.workspace import WorkspaceBudget, read_workspace
+from weft.workspace import Workspace, read_workspace, workspace_directory
+
+if TYPE_CHECKING:
+    from weft.state import State
 
 T = TypeVar("T")
 
-WORKSPACE = Path("workflows")
 JOURNAL = "journal.db"
+STATE = "state.db"
+LIVE = "live.db"
+WORKSPACE_VARIABLE = "WEFT_WORKSPACE"
+"""Names the directory of the workflows; with it they are not taken from the database."""
 DATABASE_URL = "WEFT_DATABASE_URL"
 """Names the PostgreSQL database that holds the journal, in the place of the file in the home."""
 LOCAL_MODEL = "local-model"
@@ -117,15 +128,15 @@ class Runtime:
         concurrency: int = 100,
         perform: Callable[[Executor], Performer] | None = None,
         in_memory_s: float = IN_MEMORY_S,
-        on_failure: str | None = None,
-        budget: WorkspaceBudget | None = None,
+        settings: Workspace | None = None,
         metered: bool = True,
     ) -> None:
+        settings = settings or Workspace()
         self.home = home
+        self.settings = settings  #: what `workspace.yaml` says
         self.registry = registry
         self.redactor = Redactor()
         self.catalogue = catalogue_of(home)
-        self.outbox = Outbox(home / "outbox")
         self.journal: Journal
         self.dispatcher: Dispatcher
         url = (environ or os.environ).get(DATABASE_URL) if journal is None else None
@@ -137,35 +148,34 @@ class Runtime:
             self.dispatcher = LocalDispatcher(self.journal, limit=concurrency)
         self._embedded = None if not url else home / JOURNAL
         environ = os.environ if environ is None else environ
+        self._url = url or None
+        self._state: State | None = None
+        self.workspace = workspace_directory(environ)  #: where workflows are, unless they are in the database
+        self._in_database = bool(url) and not environ.get(WORKSPACE_VARIABLE)
+        self._documents: WorkspaceDocuments | None = None
         self._local_model = _local_model(home, environ, on_progress)
         self.environment = environment or NamedEnvironment()
-        self.store = Store(home / "connections.db", Keys(environ, home))
+        self.outbox = outbox_at(home / OUTBOX, self._url)
+        self.store = store_at(home, environ, self._url)
         for key in (environ.get("WEFT_KEY") or "").split(","):
             self.redactor.add(Secret(key.strip()))
-        types = {kind.id: kind for kind in registry.connection_types()}
-        file = None if connections_file is None else File(connections_file, types, environ, self.catalogue)
-        taken = frozenset[str]() if file is None else file.variables
-        sources: list[ConnectionSource] = [Environment(types, environ, self.catalogue, taken)]
-        if file is not None:
-            sources.append(file)
-        if secrets_directory is not None:
-            sources.append(Directory(secrets_directory, types, self.catalogue))
-        sources += [Stored(self.store, types, self.catalogue), self._built_in()]
-        self.connections = Connections(sources, self.redactor)
-        self.on_failure = on_failure
+        self.connections = self._connections(environ, connections_file, secrets_directory)
+        self.on_failure = None if settings.on_failure is None else settings.on_failure.workflow
         self._keys = Keys(environ, home)
         self.signer = Signer(self._signing_keys, environ.get("WEFT_URL") or DEFAULT_URL, self.redactor.add)
         executor = Executor(self.connections, self.redactor, self._artifacts, self.journal.now)
         around = Surroundings(
             self.journal,
             executor if perform is None else perform(executor),
-            Budgets(self.connections, self.journal.now, budget) if metered else None,
+            Budgets(self.connections, self.journal.now, settings.budget) if metered else None,
             self._pin,
             self.signer,
             in_memory_s,
         )
         self.driver = Driver(around, self.pinned_plan)
-        self._documents: OrderedDict[int, tuple[Plan, str]] = OrderedDict()  #: plans whose documents are kept
+        self.hub = Hub(url or home / LIVE, self.driver, self.redactor)
+        self.telemetry = telemetry.start(self.driver, self.journal, self.redactor, environ)
+        self._kept: OrderedDict[int, tuple[Plan, str]] = OrderedDict()  #: plans whose documents are kept
         self._opening: asyncio.Task[None] | None = None
         self._keeper: Keeper | None = None
         self.keeps = True  #: looks after its own runs; a worker has a keeper of its own
@@ -217,7 +227,6 @@ class Runtime:
         usual = home / "connections.yaml"
         mounted = secrets_directory or (Path(found) if (found := os.environ.get("WEFT_SECRETS_DIR")) else None)
         stage = environment or os.environ.get("WEFT_ENV")
-        settings = read_workspace(home)
         return cls(
             home,
             discover(packs),
@@ -229,10 +238,21 @@ class Runtime:
             journal=journal,
             perform=perform,
             in_memory_s=in_memory_s,
-            on_failure=None if settings.on_failure is None else settings.on_failure.workflow,
-            budget=settings.budget,
+            settings=read_workspace(home),
             metered=metered,
         )
+
+    def _connections(self, environ: Mapping[str, str], file: Path | None, mounted: Path | None) -> Connections:
+        types = {kind.id: kind for kind in self.registry.connection_types()}
+        listed = None if file is None else File(file, types, environ, self.catalogue)
+        taken = frozenset[str]() if listed is None else listed.variables
+        sources: list[ConnectionSource] = [Environment(types, environ, self.catalogue, taken)]
+        if listed is not None:
+            sources.append(listed)
+        if mounted is not None:
+            sources.append(Directory(mounted, types, self.catalogue))
+        sources += [Stored(self.store, types, self.catalogue), self._built_in()]
+        return Connections(sources, self.redactor)
 
     def _built_in(self) -> BuiltIn:
         async def outbox_connection() -> Connection:
@@ -253,6 +273,68 @@ class Runtime:
         return _RunArtifacts(self.journal, run_id)
 
     # ---- documents
+    @property
+    def documents(self) -> WorkspaceDocuments:
+        """Where the workflows of this installation are: a directory, or its database."""
+        if self._documents is None:
+            if self._in_database:
+                from weft.documents.database import DatabaseDocuments  # noqa: PLC0415  it loads SQLAlchemy
+
+                self._documents = DatabaseDocuments(self.opened_state)
+            else:
+                self._documents = DirectoryDocuments(self.workspace, self.home, self.opened_state)
+        return self._documents
+
+    async def plan_of(self, name: str) -> Plan:
+        """Return the plan of a workflow by its name: one of the workspace, or else a pack's example.
+
+        Raises:
+            NotFound: There is none; the nearest name is told.
+            InvalidDocument: It has faults; all are in `problems`.
+        """
+        return await self.compiled(await self.source_of(name))
+
+    async def plan_at(self, name_or_path: str) -> Plan:
+        """Return the plan of a workflow by name, or by the path of a file, as a command line names it.
+
+        Raises what `plan_of` raises.
+        """
+        return await self.compiled(await self.source_at(name_or_path))
+
+    async def source_at(self, name_or_path: str) -> source.Source:
+        """Return the document of a workflow by name, or by the path of a file. Raises what `plan_of` raises."""
+        if self._in_database and not _is_path(name_or_path):
+            return await self.source_of(name_or_path)
+        return source.read_file(self.find_workflow(name_or_path))
+
+    async def compiled(self, document: source.Source) -> Plan:
+        """Check a workflow that was read, as `compile_source` does; its children may lie in the database."""
+        if not self._in_database:
+            return self.compile_source(document)
+        found: dict[str, source.Source | NotFound] = {}
+        while True:
+            try:
+                return self.compile_source(document, found)
+            except _Wanted as wanted:
+                try:
+                    found[wanted.name] = await self.source_of(wanted.name)
+                except NotFound as missing:
+                    found[wanted.name] = missing
+
+    async def source_of(self, name: str) -> source.Source:
+        """Return the document of a workflow by its name. Raises what `plan_of` raises."""
+        try:
+            return source_of(await self.documents.peek(name))
+        except NotFound as missing:
+            if missing.problem.code != "unknown_workflow":
+                raise
+        example = self.registry.workflows().get(name)
+        if example is not None:
+            return source.read_file(example)
+        known = {facts.name for facts in await self.documents.list()}
+        place = "the database" if self._in_database else f"{self.workspace}/"
+        raise self._no_workflow(name, place, known)
+
     def find_workflow(self, name_or_path: str) -> Path:
         """Return the file of a workflow: a path, a name in the workspace, or a pack's example.
 
@@ -260,28 +342,33 @@ class Runtime:
             NotFound: There is none; the nearest name is told.
         """
         path = Path(name_or_path)
-        if path.suffix in {".yaml", ".yml"} or path.exists():
+        if _is_path(name_or_path):
             if path.is_file():
                 return path
             what = "is a directory, not a workflow's file" if path.is_dir() else "does not exist"
-            raise NotFound(f"{name_or_path} {what}.", code="unknown_workflow", remedy=self._near(path.stem))
-        here = WORKSPACE / f"{name_or_path}.yaml"
-        if here.is_file():
+            raise NotFound(
+                f"{name_or_path} {what}.", code="unknown_workflow", remedy=self._near(path.stem, self._names_here())
+            )
+        here = self.workspace / f"{name_or_path}.yaml"
+        if here.is_file() and not self._in_database:
             return here
         example = self.registry.workflows().get(name_or_path)
         if example is not None:
             return example
-        raise NotFound(
-            f"There is no workflow {name_or_path!r}, neither in {WORKSPACE}/ nor in a pack.",
+        raise self._no_workflow(name_or_path, f"{self.workspace}/", self._names_here())
+
+    def _no_workflow(self, name: str, place: str, known: set[str]) -> NotFound:
+        return NotFound(
+            f"There is no workflow {name!r}, neither in {place} nor in a pack.",
             code="unknown_workflow",
-            remedy=self._near(name_or_path),
+            remedy=self._near(name, known),
         )
 
-    def _near(self, name: str) -> str | None:
-        known = {
-            *self.registry.workflows(),
-            *(file.stem for file in WORKSPACE.glob("*.yaml") if not file.name.endswith(BESIDE)),
-        }
+    def _names_here(self) -> set[str]:
+        return {file.stem for file in self.workspace.glob("*.yaml") if not file.name.endswith(BESIDE)}
+
+    def _near(self, name: str, here: set[str]) -> str | None:
+        known = {*self.registry.workflows(), *here}
         listed = f"There are: {', '.join(sorted(known))}." if known else None
         return wording.meant(name, known) or listed
 
@@ -291,7 +378,22 @@ class Runtime:
         Raises:
             InvalidDocument: It has faults; all are in `problems`.
         """
-        found = survey(source.read_file(path))
+        return self.compile_source(source.read_file(path))
+
+    def compile_source(
+        self, document: source.Source, children: Mapping[str, source.Source | NotFound] | None = None
+    ) -> Plan:
+        """Check a workflow that was read against packs and connections. Raises what `compile` raises.
+
+        Args:
+            document: The workflow.
+            children: Those that it may name, where they do not lie in files.
+        """
+
+        def find(name: str, parent: source.Source) -> Document:
+            return self._child_document(name, parent, children)
+
+        found = survey(document)
         if found.workflow is None:
             raise InvalidWorkflow(problems=found.problems)
         try:
@@ -301,7 +403,7 @@ class Runtime:
                 self.registry,
                 connections=self.connections,
                 catalogue=self.catalogue,
-                documents=Documents(self._child_document, self.on_failure),
+                documents=Documents(find, self.on_failure),
             )
         except InvalidWorkflow as invalid:
             problems = (*found.source.warnings, *invalid.problems)
@@ -311,13 +413,29 @@ class Runtime:
             raise InvalidWorkflow(problems=found.with_consequences(planned.warnings))
         return planned
 
-    def _child_document(self, name: str, parent: source.Source) -> Document:
+    def _child_document(
+        self, name: str, parent: source.Source, children: Mapping[str, source.Source | NotFound] | None
+    ) -> Document:
         """Return the document of a child workflow: a file beside its parent's, one in the workspace, a pack's example."""
-        beside = Path(parent.file).parent / f"{name}.yaml"
-        found = survey(source.read_file(beside if beside.is_file() else self.find_workflow(name)))
+        found = survey(self._child_source(name, parent, children))
         if found.workflow is None or found.problems:
             raise InvalidWorkflow(problems=found.problems)
         return Document(self.environment.applied(found.workflow), found.source)
+
+    def _child_source(
+        self, name: str, parent: source.Source, children: Mapping[str, source.Source | NotFound] | None
+    ) -> source.Source:
+        beside = Path(parent.file).with_name(f"{name}.yaml")
+        if not is_in_database(parent.file) and beside.is_file():
+            return source.read_file(beside)
+        if children is None:
+            return source.read_file(self.find_workflow(name))
+        found = children.get(name)
+        if found is None:
+            raise _Wanted(name)
+        if isinstance(found, NotFound):
+            raise found
+        return found
 
     def inputs(self, planned: Plan, given: Mapping[str, Json], *, text: bool = False) -> JsonObject:
         """Check the inputs of a run and fill in their defaults.
@@ -352,6 +470,33 @@ class Runtime:
             self._opening = asyncio.create_task(self._open_journal())
         await asyncio.shield(self._opening)
         return self.journal
+
+    @property
+    def state(self) -> State:
+        """The tables beside the journal, opened when they are first asked. Raises StateUnavailable for a place that is unfit."""
+        if self._state is None:
+            if self._url is None and (kind := file_system(self.home)) in NETWORK:
+                raise StateUnavailable(
+                    f"{self.home} lies on a network file system ({kind}), where nothing can be kept safe.",
+                    code="state_on_network",
+                    remedy="Choose a local directory with --home or WEFT_HOME, or set WEFT_DATABASE_URL.",
+                )
+            from weft.state import State  # noqa: PLC0415  it loads SQLAlchemy, which `weft run` does without
+
+            self._state = State(self.home / STATE if self._url is None else self._url)
+        return self._state
+
+    async def opened_state(self) -> State:
+        """Return the tables beside the journal, opened; the first call opens them.
+
+        Raises:
+            StateUnavailable: They cannot be used.
+            RuntimeError: The runtime is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the runtime is closed")
+        await self.state.open()
+        return self.state
 
     async def _open_journal(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -411,17 +556,22 @@ class Runtime:
             return await self._accept(planned, inputs, run_id, accept)
 
     async def _accept(
-        self, planned: Plan, inputs: JsonObject, run_id: str | None, accept: Callable[[RunRow], Awaitable[T]]
+        self,
+        planned: Plan,
+        inputs: JsonObject,
+        run_id: str | None,
+        accept: Callable[[RunRow], Awaitable[T]],
+        trigger: Json = None,
     ) -> T:
         """Have a new run accepted; once more, if what it follows was removed since this process kept it."""
-        row = await self.new_row(planned, inputs, run_id)
+        row = await self.new_row(planned, inputs, run_id, trigger=trigger)
         try:
             return await accept(row)
         except NotFound as missing:
             if missing.problem.code != "unknown_document":
                 raise
-        self._documents.clear()
-        return await accept(await self.new_row(planned, inputs, run_id))
+        self._kept.clear()
+        return await accept(await self.new_row(planned, inputs, run_id, trigger=trigger))
 
     async def go_on(
         self, claim: Claim, kept: Kept, planned: Plan, observer: Observer | None = None, *, watched: bool = False
@@ -461,16 +611,29 @@ class Runtime:
             if not self._users:
                 self._unused.set()
 
-    async def submit(self, planned: Plan, inputs: JsonObject, *, run_id: str | None = None) -> str:
+    async def submit(
+        self, planned: Plan, inputs: JsonObject, *, run_id: str | None = None, trigger: Json = None
+    ) -> str:
         """Accept a run, leave it to the workers, and return its id; raises what `run` raises."""
 
         async def submit(row: RunRow) -> str:
             await self.journal.submit(row)
             return row.id
 
-        found = await self._accept(planned, inputs, run_id, submit)
+        found = await self._accept(planned, inputs, run_id, submit, trigger)
         self.dispatcher.look()
+        await self.announce(found)
         return found
+
+    async def announce(self, run_id: str) -> None:
+        """Tell whoever looks at the list of runs of one that nobody has in hand; a worker may take it only later."""
+        if not self.hub.is_wanted(RUNS):
+            return
+        with contextlib.suppress(WeftError):  # it is accepted, whether that can be told or not
+            found = await self.journal.status(run_id)
+            if found.status.state in ("ready", "waiting"):  # whoever has it in hand tells of it
+                told = summary_of(found).model_dump(mode="json")
+                self.hub.publish(RUNS, "run", {**told, "epoch": found.status.epoch})
 
     async def report(self, run_id: str, planned: Plan | None = None) -> RunReport:
         """Return the report of a run, ended or not, from what is on record of it.
@@ -487,27 +650,36 @@ class Runtime:
         """Return the plan of a document that the journal keeps, over the code that is here now."""
         return unpin(text, self.registry, self.connections, self.catalogue)
 
-    async def new_row(self, planned: Plan, inputs: JsonObject, run_id: str | None = None) -> RunRow:
-        """Return the row of a run that may be accepted; what it follows is kept already. Raises what `run` raises."""
+    async def new_row(
+        self, planned: Plan, inputs: JsonObject, run_id: str | None = None, *, trigger: Json = None
+    ) -> RunRow:
+        """Return the row of a run that may be accepted; what it follows is kept already. Raises what `run` raises.
+
+        Args:
+            planned: What it follows.
+            inputs: As `inputs()` returned them.
+            run_id: Its id; left out, a new one that grows with time.
+            trigger: What has started it, as expressions see it; None: a person.
+        """
         self.refuse_unfit(planned)
         journal = await self.opened()
         document = await self.keep(planned)
         run_id, now = run_id or new_run_id(), journal.now()
-        gate = gate_of(planned, RunFacts(run_id, now, inputs))
-        return RunRow(run_id, planned.workflow.name, document, encode(inputs), "null", now, gate=gate)
+        gate = gate_of(planned, RunFacts(run_id, now, inputs, trigger))
+        return RunRow(run_id, planned.workflow.name, document, encode(inputs), encode(trigger), now, gate=gate)
 
     def _pin(self, planned: Plan) -> str:
         return pin(planned, self.environment)
 
     async def keep(self, planned: Plan) -> str:
         """Keep what runs of a plan follow, and return its hash."""
-        known = self._documents.get(id(planned))
+        known = self._kept.get(id(planned))
         if known is not None and known[0] is planned:
             return known[1]
         hash_ = await self.journal.keep_document(self._pin(planned))
-        self._documents[id(planned)] = (planned, hash_)
-        if len(self._documents) > DOCUMENTS_KNOWN:
-            self._documents.popitem(last=False)
+        self._kept[id(planned)] = (planned, hash_)
+        if len(self._kept) > DOCUMENTS_KNOWN:
+            self._kept.popitem(last=False)
         return hash_
 
     async def cancel(self, run_id: str) -> None:
@@ -613,11 +785,17 @@ class Runtime:
         await self._unused.wait()
         if self._keeper is not None:
             await self._keeper.__aexit__(None, None, None)
+        await self.hub.close()
         if self._opening is not None:
             await asyncio.wait([self._opening])
             await self.journal.close()
+        await self.telemetry.close()
         if self._warming:
             await asyncio.wait(self._warming.values())
+        if self._documents is not None:
+            await self._documents.close()
+        if self._state is not None:
+            await self._state.close()
         await self._local_model.stop()
         await self.outbox.stop()
 
@@ -659,6 +837,19 @@ class _RunArtifacts:
             run_id = None if parent is None else parent.run_id
             if run_id is not None:
                 yield run_id
+
+
+def _is_path(name_or_path: str) -> bool:
+    path = Path(name_or_path)
+    return path.suffix in {".yaml", ".yml"} or path.exists()
+
+
+class _Wanted(Exception):
+    """A child workflow is to be read before its parent can be checked."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 def _in_database(url: str, concurrency: int) -> tuple[Journal, Dispatcher]:

@@ -58,14 +58,14 @@ _NUMBER_START = frozenset("+-.0123456789")
 
 
 @dataclass(slots=True)
-class _Node:
+class Node:
     """Where one value stands: indexes of characters in the text; children as in the value."""
 
     start: int
     end: int
     style: str | None = None  #: of a scalar: None or "" for plain, `'`, `"`, `|`, `>`
-    members: dict[str, tuple[int, _Node]] | None = None  #: of a mapping: key → (index of the key, value)
-    items: list[_Node] | None = None  #: of a sequence
+    members: dict[str, tuple[int, Node]] | None = None  #: of a mapping: key → (index of the key, value)
+    items: list[Node] | None = None  #: of a sequence
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,18 @@ class Source:
     text: str = field(repr=False)
     value: Json = field(repr=False)
     warnings: tuple[Problem, ...] = ()
-    _root: _Node = field(repr=False, default_factory=lambda: _Node(0, 0))
+    mark: str = field(repr=False, default="")  #: the byte order mark that stood before the text, if one did
+    _root: Node = field(repr=False, default_factory=lambda: Node(0, 0))
+
+    @property
+    def content(self) -> str:
+        """The whole document as it is written: its text, behind the byte order mark if it has one."""
+        return self.mark + self.text
+
+    @property
+    def root(self) -> Node:
+        """Where the whole value stands; not to be changed."""
+        return self._root
 
     def where(self, path: DocumentPath, key: bool = False) -> Where:
         """Return the place of the value at `path`, or of its key; of the nearest ancestor if there is no such value.
@@ -131,7 +142,7 @@ class Source:
         if found and node.members:
             node.members[name] = node.members.pop(old)
 
-    def _find(self, path: DocumentPath) -> tuple[bool, int | None, _Node]:
+    def _find(self, path: DocumentPath) -> tuple[bool, int | None, Node]:
         """Return whether there is a value at `path`, the start of its key, and its node or that of an ancestor."""
         node, key_start = self._root, None
         for part in path:
@@ -154,8 +165,9 @@ def read(text: str | bytes, file: str) -> Source:
     Raises:
         InvalidSource: It is not the YAML that Weft reads; carries up to 20 problems.
     """
-    decoded = _decoded(text, file)
-    return _Reader(decoded, file).read()
+    decoded, mark = _decoded(text, file)
+    found = _Reader(decoded, file).read()
+    return replace(found, mark=mark) if mark else found
 
 
 def read_file(path: Path) -> Source:
@@ -177,8 +189,8 @@ def read_file(path: Path) -> Source:
     return read(content, str(path))
 
 
-def _decoded(text: str | bytes, file: str) -> str:
-    """Return the document as text without byte order mark, its size and characters checked."""
+def _decoded(text: str | bytes, file: str) -> tuple[str, str]:
+    """Return the document as text, its size and characters checked, and the byte order mark that stood before it."""
     if len(text) <= MAX_BYTES + 3 and isinstance(text, bytes):
         text = _from_utf8(text, file)
     if isinstance(text, bytes) or len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
@@ -188,10 +200,11 @@ def _decoded(text: str | bytes, file: str) -> str:
             where=Where(file, 1, 1),
             code="too_large",
         )
-    text = text.removeprefix("\ufeff")
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    text = text.removeprefix(mark)
     if foreign := _FOREIGN.search(text):
         _refuse_character(text, foreign.start(), file)
-    return text
+    return text, mark
 
 
 def _from_utf8(content: bytes, file: str) -> str:
@@ -286,7 +299,7 @@ class _Reader:
 
     def read(self) -> Source:
         value: Json = None
-        root: _Node | None = None
+        root: Node | None = None
         try:
             value, root = self.document()
         except _Stop:
@@ -302,9 +315,9 @@ class _Reader:
             )
         if root is None or self.problems:
             raise InvalidSource(problems=self.problems)
-        return Source(self.file, self.original, value, tuple(self.warnings), root)
+        return Source(self.file, self.original, value, tuple(self.warnings), "", root)
 
-    def document(self) -> tuple[Json, _Node | None]:
+    def document(self) -> tuple[Json, Node | None]:
         self.next()
         event = self.next()
         if isinstance(event, StreamEndEvent):
@@ -346,16 +359,16 @@ class _Reader:
 
     # -- values
 
-    def value(self, event: _Event) -> tuple[Json, _Node]:
+    def value(self, event: _Event) -> tuple[Json, Node]:
         """Return the value that begins with `event`, and its places. Depth is bounded, so recursion is safe."""
         start, end = event.start_mark.index, event.end_mark.index
         if isinstance(event, ScalarEvent):
-            return self.scalar(event), _Node(start, end, event.style)
+            return self.scalar(event), Node(start, end, event.style)
         if isinstance(event, AliasEvent):
             self.note("alias", start, f"'*{event.anchor}' is an alias; aliases are refused.", "Write the value again.")
-            return None, _Node(start, end)
+            return None, Node(start, end)
         self.enter(event)
-        node: _Node
+        node: Node
         value, node = self.mapping(event) if isinstance(event, MappingStartEvent) else self.sequence(event)
         node.end = self.end
         if event.flow_style:
@@ -379,20 +392,20 @@ class _Reader:
                 "too_deep", start, f"Values are nested more than {MAX_DEPTH} deep.", "Make the structure flatter."
             )
 
-    def sequence(self, event: _Event) -> tuple[Json, _Node]:
+    def sequence(self, event: _Event) -> tuple[Json, Node]:
         values: list[Json] = []
-        items: list[_Node] = []
-        node = _Node(event.start_mark.index, event.end_mark.index, items=items)
+        items: list[Node] = []
+        node = Node(event.start_mark.index, event.end_mark.index, items=items)
         while not isinstance(item := self.next(), SequenceEndEvent):
             value, place = self.value(item)
             values.append(value)
             items.append(place)
         return values, node
 
-    def mapping(self, event: _Event) -> tuple[Json, _Node]:
+    def mapping(self, event: _Event) -> tuple[Json, Node]:
         values: dict[str, Json] = {}
-        members: dict[str, tuple[int, _Node]] = {}
-        node = _Node(event.start_mark.index, event.end_mark.index, members=members)
+        members: dict[str, tuple[int, Node]] = {}
+        node = Node(event.start_mark.index, event.end_mark.index, members=members)
         while not isinstance(item := self.next(), MappingEndEvent):
             key = self.key(item)
             value, place = self.value(self.next())

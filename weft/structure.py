@@ -93,6 +93,9 @@ def _check(workflow: Workflow, findings: Findings) -> None:
         _check_given_inputs((*path, "inputs"), schedule.inputs, workflow.inputs, findings)
     for index, webhook in enumerate(workflow.on.webhook):
         _check_given_inputs(("on", "webhook", index, "inputs"), webhook.inputs, workflow.inputs, findings)
+        if webhook.name in {other.name for other in workflow.on.webhook[:index]}:
+            message = f"Two webhooks have the name {webhook.name!r}; the name is what an address belongs to."
+            findings.add(("on", "webhook", index), "same_webhook", message, "Give each an 'id' of its own.")
     if workflow.on_failure is not None:
         told = workflow.on_failure
         _exactly_one(("on_failure",), {"workflow": told.workflow, "steps": told.steps}, findings)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["schedule", "child", "webhook"]
+Kind: TypeAlias = Literal["schedule", "child", "webhook", "request"]
+"""What starts runs besides people: `request` is a start over the API that names a key of its own."""
 
 DIGITS: Final = 40
 """Of an id, hexadecimal: 160 bits, so that nobody who chooses keys finds two with one id."""
@@ -23,8 +24,8 @@ def trigger_run_id(kind: Kind, workflow: str, trigger: str, key: str) -> str:
     Args:
         kind: What starts it.
         workflow: The workflow's name; for a child run the id of its parent.
-        trigger: Which schedule or webhook; for a child run the path of the step.
-        key: Which of its starts: an instant, the id of a request, the number of an attempt.
+        trigger: Which schedule or webhook; for a child run the path of the step; for a request who asks.
+        key: Which of its starts: an instant, the id of a message or a request, the number of an attempt.
     """
     digest = hashlib.sha256()
     for fact in (kind, workflow, trigger, key):

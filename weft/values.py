@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weft import wording
 from weft.errors import Problem, Where
-from weft.quick import Fits, expression, quick
+from weft.quick import Fits, expression, is_plain_schema, quick
 from weft.types import DocumentPath, Json, JsonObject
 
 if TYPE_CHECKING:
@@ -70,12 +70,17 @@ def schema_problems(schema: JsonObject, path: DocumentPath = (), *, references: 
         path: Where it stands in its document.
         references: Whether it may refer to parts of itself. Nothing is ever fetched to check a value.
     """
+    allowed = "#" if references else ()
+    return _misformed(schema, path) or list(_unusable(schema, path, allowed))
+
+
+def _misformed(schema: JsonObject, path: DocumentPath) -> list[Problem]:
+    if is_plain_schema(schema):
+        return []
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - costs as much as all else that `weft --help` imports
 
     checker = Draft202012Validator(Draft202012Validator.META_SCHEMA)
-    problems = [problem for error in checker.iter_errors(schema) for problem in _translated(error, path)]
-    allowed = "#" if references else ()
-    return problems or list(_unusable(schema, path, allowed))
+    return [problem for error in checker.iter_errors(schema) for problem in _translated(error, path)]
 
 
 def _unusable(schema: Any, path: DocumentPath, allowed: str | tuple[str, ...]) -> Iterator[Problem]:
@@ -98,8 +103,8 @@ def _unusable(schema: Any, path: DocumentPath, allowed: str | tuple[str, ...]) -
 def pattern_fault(pattern: str) -> str | None:
     """Return what is wrong with a regular expression."""
     try:
-        re.compile(pattern)
-    except re.error as error:
+        expression(pattern)
+    except ValueError as error:
         return str(error)
     return None
 
@@ -143,7 +148,7 @@ def _validator_class() -> Callable[[JsonObject], Validator]:
         return isinstance(value, int) and not isinstance(value, bool)
 
     def pattern(_validator: Any, wanted: str, value: Any, _schema: Any) -> Iterator[_Error]:
-        if isinstance(value, str) and not expression(wanted).search(value):
+        if isinstance(value, str) and not expression(wanted)(value):
             yield ValidationError("does not match")
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer)

@@ -19,12 +19,14 @@ from weft.engine.driver import PLANS_KEPT, problem_of
 from weft.engine.events import Asked
 from weft.engine.reactor import insist
 from weft.engine.report import instant, summary_of
-from weft.errors import JournalUnavailable, Problem
+from weft.errors import JournalUnavailable, Problem, StateUnavailable
 from weft.isolation import Isolation, Say
 from weft.journal.base import CRASHES_TOGETHER, Claim, Ended, Listed, Rest, RunQuery, State
 from weft.journal.sqlite import SqliteJournal
+from weft.reading import learn_secrets
 from weft.runtime import Runtime
 from weft.schedules.firing import Firing
+from weft.types import JsonObject
 
 GRACE_S: Final = 30.0
 """After a request to stop: how long steps that are under way may go on."""
@@ -80,6 +82,7 @@ class Process(ABC):
             JournalUnavailable: The journal cannot be used, and waiting would not help.
         """
         if await self._open():
+            self.runtime.hub.stay_awake()  # so that a run is told of from its first event
             await self._work()
         if self._timer is not None:
             self._timer.cancel()
@@ -130,6 +133,17 @@ class Process(ABC):
             await happens(self._stopped, pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return False
+
+    async def _learn(self) -> None:
+        """Learn the secrets of all connections, which may lie in a database that is away just now."""
+        while not self._stopped.is_set():
+            try:
+                await learn_secrets(self.runtime)
+            except StateUnavailable as error:
+                _LOG.warning("secrets_wait %s", error.problem.code)
+                await happens(self._stopped, LONGEST_PAUSE_S)
+            else:
+                return
 
     def _say_waiting(self, message: str, remedy: str | None) -> str:
         self.say("journal_away", message=message, remedy=remedy)
@@ -216,7 +230,7 @@ class Worker(Process):
         self._keeper = Keeper(self._journal, self._dispatcher, self._driver)
         self._keeper.took_over = self._took_over
         self._isolation = Isolation(runtime, self._keeper, command, self._say_of_child)
-        self._firing = Firing(runtime, say)
+        self._firing = Firing(runtime, self._say_of_schedule)
         self._until_idle = until_idle
         self._keep_s = keep_s
         self._tidied = asyncio.Event()  #: old runs were looked for, once
@@ -265,6 +279,18 @@ class Worker(Process):
 
     def _took_over(self, run: Listed, state: State) -> None:
         self.say("taken_over", run_id=run.row.id, workflow=run.row.workflow, state=state)
+        self._tell(Listed(run.row, replace(run.status, state=state)))
+
+    def _tell(self, run: Listed) -> None:
+        """Tell whoever listens how a run stands that nobody has in hand."""
+        self.runtime.hub.publish("runs", "run", summary_of(run).model_dump(mode="json"))
+        facts: JsonObject = {"run_id": run.row.id, "epoch": run.status.epoch, "state": run.status.state}
+        self.runtime.hub.publish(f"run:{run.row.id}", "run", facts)
+
+    def _say_of_schedule(self, event: str, **facts: Any) -> None:
+        """Say what became of a schedule, to whoever listens, too."""
+        self.say(event, **facts)
+        self.runtime.hub.publish("schedules", event, facts)
 
     def _say_of_child(self, event: str, **facts: Any) -> None:
         if event == "run":

@@ -142,7 +142,7 @@ class Input(Model):
     maximum: int | float | None = None
     """The greatest number allowed."""
     pattern: str | None = None
-    """A regular expression that the whole text must match."""
+    """A regular expression that the whole text must match, without look-around and references back: of these nobody can say how long they take."""
 
 
 class Schedule(Model):
@@ -170,17 +170,52 @@ class Schedule(Model):
     """The inputs of these runs."""
 
 
+_LONGEST_ANSWER_S = 300.0
+_NEVER_SHOWN = re.compile(r"authorization|cookie|signature|secret|token|api-?key|password")
+
+
+def _answer_time(value: str) -> str:
+    if not 0 < seconds(value) <= _LONGEST_ANSWER_S:
+        raise PydanticCustomError("answer_time", "must be more than 0s and at most 5m")
+    return value
+
+
+def _shown_header(name: str) -> str:
+    if _NEVER_SHOWN.search(name):
+        raise PydanticCustomError("secret_header", "names a header that carries a secret; a run never sees those")
+    return name
+
+
+HeaderName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64), AfterValidator(_shown_header)
+]
+"""The name of an HTTP header, in lower case."""
+
+
 class Webhook(Model):
     """A start by an HTTP request, signed by the connection's secret."""
 
+    id: Name | None = None
+    """Its name within the workflow, by which it keeps its address; left out: that of the connection."""
     connection: Name
     """Whose secret signs the requests."""
     style: Literal["standard", "github", "slack", "stripe"] = "standard"
     """How the sender signs."""
     synchronous: bool = False
     """Whether the answer waits for the run and holds its outputs."""
+    timeout: Annotated[Duration, AfterValidator(_answer_time)] = "30s"
+    """How long a synchronous answer waits; after that it names the run, which goes on."""
+    window: Duration | None = None
+    """For senders that give their messages no id of their own: the same body within this time is the same message."""
+    headers: list[HeaderName] = Field(default_factory=list)
+    """Further headers that expressions see, besides the usual ones; never those that carry secrets."""
     inputs: JsonObject = Field(default_factory=dict)
     """The inputs of these runs; expressions see the request as `trigger`."""
+
+    @property
+    def name(self) -> str:
+        """Its name within the workflow."""
+        return self.id or self.connection
 
 
 class Triggers(Model):
@@ -359,6 +394,8 @@ class Workflow(Model):
     """What it does."""
     enabled: bool = False
     """Whether its triggers start runs."""
+    expose: bool = False
+    """Whether agents may start it as a tool, over MCP."""
     inputs: dict[Name, Input] = Field(default_factory=dict)
     """What a run is given."""
     variables: JsonObject = Field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -39,6 +40,22 @@ class WorkspaceBudget(Model):
     """Whether a call may be made of which nobody knows beforehand what it may cost."""
 
 
+class McpAction(Model):
+    """An action that agents may use as a tool."""
+
+    id: Name
+    """Of the action."""
+    connections: list[Name] | None = None
+    """What may be used with it; left out, every connection of its type."""
+
+
+class Mcp(Model):
+    """What agents may use over MCP, besides workflows that say `expose: true`."""
+
+    actions: list[McpAction] = Field(default_factory=list)
+    """Actions that are tools of their own."""
+
+
 class Workspace(Model):
     """What holds for every workflow of a workspace."""
 
@@ -46,6 +63,13 @@ class Workspace(Model):
     """Who is told when a run has failed; a workflow's own `on_failure` takes its place."""
     budget: WorkspaceBudget | None = None
     """What all runs together may use up."""
+    mcp: Mcp = Field(default_factory=Mcp)
+    """What agents may use over MCP."""
+
+
+def workspace_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory of the workflows: the one that `WEFT_WORKSPACE` names, or `workflows` here."""
+    return Path(environ.get("WEFT_WORKSPACE") or WORKFLOWS)
 
 
 def read_workspace(home: Path) -> Workspace:
@@ -84,6 +108,7 @@ class Files:
 
     directory: Path
     stamps: tuple[tuple[str, int, int], ...]  #: name, time of the last change, size
+    identity: tuple[int, int] | None = None  #: what tells the directory from another that is mounted in its place
 
     @property
     def source(self) -> str:
@@ -95,8 +120,9 @@ class Files:
         return [self.directory / name for name, _, _ in self.stamps]
 
 
-def workflow_files(directory: Path = WORKFLOWS) -> Files:
+def workflow_files(directory: Path | None = None) -> Files:
     """Return the documents of a workspace, without the files that lie beside them."""
+    directory = directory or workspace_directory()
     stamps = []
     for path in sorted(directory.glob("*.yaml")):
         if path.name.endswith(BESIDE):
@@ -108,4 +134,12 @@ def workflow_files(directory: Path = WORKFLOWS) -> Files:
         if not stat.S_ISREG(facts.st_mode):  # to read a pipe would never end
             continue
         stamps.append((path.name, facts.st_mtime_ns, facts.st_size))
-    return Files(directory, tuple(stamps))
+    return Files(directory, tuple(stamps), _identity(directory))
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    try:
+        facts = directory.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino

@@ -42,6 +42,8 @@ FOREIGN = {
     "bash tests/run": "it is what runs this test",
     "set --": "only keeps the words of the next lines",
     ".venv/bin/uv pip compile": "needs the package index; its options are checked below",
+    "curl": "the tours of docs/api.md are run by tests/server/test_api_page.py",
+    "cat etag.txt": "a part of the same tour",
     "eval": "what it evaluates is a command of ours and checked as such",
 }
 """The begin of a command that is not ours → why it is not run here."""

@@ -282,7 +282,8 @@ def _decide(place: AnyPlace, trouble: Trouble, course: Course) -> None:
 
 
 def _kept(place: AnyPlace) -> list[bytes]:
-    return [mail.path.read_bytes() for mail in Outbox(place.home / "outbox").messages()]
+    outbox = Outbox(place.home / "outbox")
+    return [outbox.message(mail.id).raw for mail in outbox.messages()]
 
 
 def _told(content: bytes) -> tuple[str, str | None]:

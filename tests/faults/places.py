@@ -151,7 +151,7 @@ class PostgresPlace(_Place):
     def __init__(self, nursery: Nursery, directory: Path, address: str, *, dead_s: float | None = None) -> None:
         super().__init__(nursery, directory)
         self.address = address  #: for the judge, who takes no detour
-        self.more["WEFT_DATABASE_URL"] = address
+        self.more |= {"WEFT_DATABASE_URL": address, "WEFT_WORKSPACE": "workflows"}
         if dead_s is not None:
             self.more[DEAD_S] = str(dead_s)
             self.restart_s = dead_s + 5

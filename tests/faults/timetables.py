@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import shutil
 import struct
 import time
 from bisect import bisect_left
@@ -89,8 +88,8 @@ class Timetable:
 
     def close(self) -> None:
         """Take all schedules back, let every run end, and let the workers leave."""
-        shutil.rmtree(self._space / "workflows")
-        (self._space / "workflows").mkdir()
+        for file in (self._space / "workflows").iterdir():
+            file.unlink()
         self.until(lambda: all(each.retired for each in self.schedules()), "all schedules are taken back")
         self.until(lambda: all(state in OUTCOMES for state in self.place.states().values()), "all runs have ended")
         for child in self.workers:

@@ -256,7 +256,8 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 def wanted(lock: str) -> Iterator[Requirement]:
     """Yield what pyproject.toml asks for directly."""
     yield from map(Requirement, PROJECT["project"]["dependencies"])
-    yield from map(Requirement, PROJECT["project"]["optional-dependencies"]["local"])
+    for extra in ("local", "oidc", "otel"):
+        yield from map(Requirement, PROJECT["project"]["optional-dependencies"][extra])
     yield from map(Requirement, PROJECT["dependency-groups"]["build"])
     if lock == "test.txt":
         yield from (Requirement(each) for each in PROJECT["dependency-groups"]["test"] if isinstance(each, str))
@@ -287,17 +288,18 @@ def test_what_is_imported_is_declared() -> None:
     """Every library that the code imports is a dependency of its own, and every dependency is imported."""
     owners = importlib.metadata.packages_distributions()
     imported = {
-        canonicalize_name(owners.get(name, [name])[0])
+        name: {canonicalize_name(owner) for owner in owners.get(name, [name])}
         for directory in ("weft", "actions")
         for path in (ROOT / directory).rglob("*.py")
         for name in imports(path)
     }
     build_only = {"setuptools"}
     data_only = {"tzdata"}
-    comes_with_pydantic = {"pydantic-core"}
+    come_with_others = {"pydantic_core", "starlette", "mcp_types"}
     declared = {canonicalize_name(requirement.name) for requirement in wanted("run.txt")}
     declared |= {canonicalize_name(Requirement(each).name) for each in EXTRAS["testing"]}
-    assert imported - comes_with_pydantic == declared - build_only - data_only
+    assert {name for name, owners in imported.items() if not owners & declared} - come_with_others == set()
+    assert declared - set().union(*imported.values()) - build_only - data_only == set()
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -23,6 +23,7 @@ def workplace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv(EFFECTS, str(tmp_path / "effects"))
+    monkeypatch.setenv("WEFT_WORKSPACE", str(tmp_path / "workflows"))  # with a database it would be in there
     if request.param == "postgres":
         monkeypatch.setenv("WEFT_DATABASE_URL", request.getfixturevalue("worker_database").database())
     place = Workplace(request.param, tmp_path / "weft-home", tmp_path / "effects")

@@ -53,7 +53,10 @@ async def test_a_database_that_goes_away_is_waited_for(away: tuple[Workplace, Po
     until(lambda: len(place.seen("begin")) >= 10)
     server.stop("immediate")
     await asyncio.sleep(AWAY_S)
-    until(lambda: all(worker.events("journal_away") for worker in workers))
+    until(
+        lambda: all(worker.events("journal_away") for worker in workers),
+        told=lambda: "\n".join(worker.told() for worker in workers),
+    )
     assert [worker.popen.poll() for worker in workers] == [None, None]
     server.start()
     until(lambda: sum(len(worker.events("run")) for worker in workers) == 10, AWAY_S * 3 + 20)

@@ -5,30 +5,43 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from weft import source, structure
+from weft import structure
 from weft.budgets import units
 from weft.budgets.caps import Cap
-from weft.budgets.keys import day_of
+from weft.budgets.keys import Kept, What, day_of
 from weft.budgets.standing import Standing, of_day, of_run, of_workspace, standings, step_budgets
 from weft.budgets.telling import money
+from weft.cli import remote
 from weft.cli.opening import open_runtime, workflow_names
 from weft.cli.problems import tell
-from weft.cli.state import State, connections_option, env_option, home_option, json_option, pack_option, pass_state
-from weft.cli.terminal import Screen, clean_line, is_live, symbols, to_json
-from weft.errors import WeftError
+from weft.cli.state import (
+    State,
+    connections_option,
+    env_option,
+    home_option,
+    json_option,
+    pack_option,
+    pass_state,
+    server_option,
+)
+from weft.cli.terminal import Screen, clean_line, duration, is_live, symbols, to_json
+from weft.errors import Problem, WeftError
 from weft.journal.base import Listed, RunQuery
 from weft.runtime import Runtime
 from weft.types import JsonObject
 from weft.workflow import Budget, StepBudget, Workflow, seconds
-from weft.workspace import WorkspaceBudget, read_workspace, workflow_files
+from weft.workspace import WorkspaceBudget, read_workspace
+
+if TYPE_CHECKING:
+    from weft.client import models
 
 T = TypeVar("T")
 
@@ -71,7 +84,7 @@ def command() -> None:
 
 
 def _options(function: Any) -> Any:
-    for option in (home_option, env_option, connections_option, pack_option, json_option):
+    for option in (server_option, home_option, env_option, connections_option, pack_option, json_option):
         function = option(function)
     return function
 
@@ -81,22 +94,25 @@ def _options(function: Any) -> Any:
 @pass_state
 def list_(state: State, *, as_json: bool) -> None:
     """List today's caps of the workspace and of its workflows, and where each stands."""
-    workflows = list(_workflows(state))
 
     async def read(runtime: Runtime) -> _Page:
+        workflows = await _workflows(runtime, state)
         day = day_of(runtime.journal.now())
         workspace = read_workspace(runtime.home).budget
         caps = [*of_workspace(workspace, day), *(cap for each in workflows for cap in of_day(each, day))]
         return _Page(day, workspace, workflows, await standings(runtime.journal, caps))
 
+    if state.server:
+        _list_there(state, remote.with_client(state, lambda client: client.list_budgets()), as_json=as_json)
+        return
     page = _with_runtime(state, read)
     if as_json:
         click.echo(to_json(page.as_json()))
-    elif not page.workspace and not workflows:
+    elif not page.workspace and not page.workflows:
         click.echo("No workflow here has a budget. To give one: budget: {day: {cost: 1.00}}")
     elif is_live(sys.stdout):
         _print(page.standings, f"{page.day} (UTC)")
-        for each in workflows:
+        for each in page.workflows:
             for line in _caps_of_runs(each):
                 Screen(sys.stdout).print(Text.assemble((f"{each.name} ", "bold"), (line, "dim")), soft_wrap=True)
     else:
@@ -112,12 +128,15 @@ def show(state: State, *, workflow: str, as_json: bool) -> None:
     """Show the caps of WORKFLOW, and what its last runs have taken."""
 
     async def read(runtime: Runtime) -> _Whole:
-        document = structure.load(source.read_file(runtime.find_workflow(workflow)))
+        document = structure.load(await runtime.source_at(workflow))
         day = day_of(runtime.journal.now())
         runs = await runtime.journal.runs(RunQuery(workflow=document.name, limit=RUNS))
         of_runs = [(each, await standings(runtime.journal, of_run(document, each.row.id))) for each in runs]
         return _Whole(document, day, await standings(runtime.journal, of_day(document, day)), of_runs)
 
+    if state.server:
+        _show_there(remote.with_client(state, lambda client: client.show_budget(workflow)), as_json=as_json)
+        return
     whole = _with_runtime(state, read)
     if as_json:
         click.echo(to_json(whole.as_json()))
@@ -139,16 +158,18 @@ def _with_runtime(state: State, read: Callable[[Runtime], Awaitable[T]]) -> T:
     return asyncio.run(whole())
 
 
-def _workflows(state: State) -> Iterator[Workflow]:
-    """Yield the workflows of the workspace that have a budget; of one with faults it is said that it is left out."""
-    for path in workflow_files().paths:
+async def _workflows(runtime: Runtime, state: State) -> list[Workflow]:
+    """Return the workflows of the workspace that have a budget; of one with faults it is said that it is left out."""
+    found = []
+    for facts in await runtime.documents.list():
         try:
-            workflow = structure.load(source.read_file(path))
+            workflow = structure.load(await runtime.source_of(facts.name))
         except WeftError as error:
             tell(error.problems[:1], state)
             continue
         if workflow.budget is not None or next(step_budgets(workflow), None):
-            yield workflow
+            found.append(workflow)
+    return found
 
 
 # ---- for programs
@@ -223,6 +244,75 @@ def _standing_json(standing: Standing) -> JsonObject:
     }
 
 
+# ---- on a server
+def _list_there(state: State, page: models.BudgetList, *, as_json: bool) -> None:
+    for one in page.left_out:
+        tell([Problem(one.problem.code, one.problem.message, one.problem.remedy)], state)
+    found: list[Standing] = []
+    if page.workspace is not None:
+        found += _standings(page.workspace.day, Kept("cost", "workspace", "", page.day), page.workspace.currency)
+    for each in page.workflows:
+        found += _standings(each.day, Kept("cost", "workflow", each.workflow, page.day), each.currency)
+    if as_json:
+        value = remote.told(page)
+        assert isinstance(value, dict)  # noqa: S101  a model
+        click.echo(to_json({name: value[name] for name in ("day", "workspace", "workflows")}))
+    elif page.workspace is None and not page.workflows:
+        click.echo("No workflow there has a budget. To give one: budget: {day: {cost: 1.00}}")
+    elif is_live(sys.stdout):
+        _print(found, f"{page.day} (UTC)")
+        for each in page.workflows:
+            for line in _caps_there(each):
+                Screen(sys.stdout).print(Text.assemble((f"{each.workflow} ", "bold"), (line, "dim")), soft_wrap=True)
+    else:
+        for standing in found:
+            click.echo("\t".join(_cells(standing)))
+
+
+def _show_there(whole: models.WorkflowBudgetHistory, *, as_json: bool) -> None:
+    day = list(_standings(whole.day, Kept("cost", "workflow", whole.workflow, whole.date), whole.currency))
+    runs = [one for run in whole.runs for one in _standings(run, Kept("cost", "run", run.run_id), whole.currency)]
+    caps = list(_caps_there(whole))
+    if as_json:
+        click.echo(to_json(remote.told(whole)))
+    elif not day and not runs and not caps:
+        click.echo(f"{whole.workflow} has no budget. To give one: budget: {{cost: 0.50, day: {{cost: 1.00}}}}")
+    elif is_live(sys.stdout):
+        _show_tables(day, whole.date, caps, runs)
+    else:
+        for standing in (*day, *runs):
+            click.echo("\t".join(_cells(standing)))
+
+
+def _standings(amounts: Any, kept: Kept, currency: str) -> Iterator[Standing]:
+    """Yield where the caps stand that a server has told of; those that it has not told of are none."""
+    names: tuple[What, ...] = ("cost", "tokens", "steps")
+    for what in names:
+        told = getattr(amounts, what, None)
+        if told is not None:
+            read = units.cap if what == "cost" else int
+            cap = Cap(replace(kept, what=what, currency=currency if what == "cost" else kept.currency), read(told.cap))
+            yield Standing(cap, read(told.used), read(told.reserved))
+
+
+def _caps_there(told: models.WorkflowBudgets | models.WorkflowBudgetHistory) -> Iterator[str]:
+    run = told.run
+    own = [
+        "" if run.cost is None else money(units.cap(run.cost), told.currency),
+        "" if run.tokens is None else f"{run.tokens:,} tokens",
+        "" if run.steps is None else f"{run.steps:,} steps",
+        "" if run.time_s is None else duration(run.time_s),
+    ]
+    if line := ", ".join(filter(None, own)):
+        yield f"each run: {line}"
+    for name, each in told.steps.items():
+        amounts = [
+            "" if each.cost is None else money(units.cap(each.cost), told.currency),
+            "" if each.tokens is None else f"{each.tokens:,} tokens",
+        ]
+        yield f"step {clean_line(name)} of each run: {', '.join(filter(None, amounts))}"
+
+
 # ---- for people
 def _print(found: Sequence[Standing], title: str) -> None:
     """Print a table, its names cut where they must be; no amount is ever cut, for half of one is another amount."""
@@ -253,12 +343,16 @@ def _print_below(screen: Screen, rows: Sequence[Sequence[str]], title: str) -> N
 
 
 def _show(whole: _Whole) -> None:
-    screen = Screen(sys.stdout)
-    if whole.day_standings:
-        _print(whole.day_standings, f"{whole.day} (UTC)")
-    for line in _caps_of_runs(whole.workflow):
-        screen.print(Text(line, "dim"), soft_wrap=True)
     found = [each for _, standing in whole.runs for each in standing]
+    _show_tables(whole.day_standings, whole.day, list(_caps_of_runs(whole.workflow)), found)
+
+
+def _show_tables(of_day: Sequence[Standing], day: str, caps: Sequence[str], found: Sequence[Standing]) -> None:
+    screen = Screen(sys.stdout)
+    if of_day:
+        _print(of_day, f"{day} (UTC)")
+    for line in caps:
+        screen.print(Text(line, "dim"), soft_wrap=True)
     if found:
         screen.print()
         _print(found, "run")

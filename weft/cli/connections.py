@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from weft.connections import (
     settings_of,
     short_secrets,
 )
+from weft.connections.uses import uses
 from weft.errors import InvalidInputs, NotFound, Problem, WeftError
 from weft.manifest import ConnectionType, Parameter
 from weft.plan import ConnectionFacts
@@ -111,22 +112,10 @@ def _asked(runtime: Runtime) -> set[tuple[str, str]]:
             document = source.read_file(path)
         except WeftError:
             continue  # `weft validate` tells what is wrong with it
-        for action, name in _named(document.value):
-            if wanted := types.get(action):
-                found.add((runtime.environment.connection(name), wanted))
+        for use in uses(document.value):
+            if wanted := types.get(use.action):
+                found.add((runtime.environment.connection(use.connection), wanted))
     return found
-
-
-def _named(value: Json) -> Iterator[tuple[str, str]]:
-    """Yield each action of a document with the connections that its step names."""
-    match value:
-        case dict():
-            several = value.get("connections")
-            names = [value.get("connection"), *(several.values() if isinstance(several, dict) else ())]
-            yield from ((str(value["uses"]), name) for name in names if isinstance(name, str) and "uses" in value)
-            yield from (pair for item in value.values() for pair in _named(item))
-        case list():
-            yield from (pair for item in value for pair in _named(item))
 
 
 def _entry(each: Listed) -> JsonObject:

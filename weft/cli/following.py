@@ -11,7 +11,6 @@ from weft.cli import closing
 from weft.cli.exits import ExitCode
 from weft.cli.lines import PlainLines
 from weft.cli.live import LiveDisplay
-from weft.cli.run_reading import Reading
 from weft.cli.run_tree import in_tree
 from weft.cli.terminal import is_live
 from weft.cli.view import RunView
@@ -20,6 +19,7 @@ from weft.engine.report import AttemptReport, ProblemReport, QuestionReport, Run
 from weft.errors import Problem, Where
 from weft.journal.base import ENDS, Journal, Listed
 from weft.plan import Plan
+from weft.reading import Reading
 
 LOOK_S = 1.0
 """The longest time between two looks; a journal says sooner when something was written."""
@@ -95,7 +95,7 @@ def events_between(before: RunReport | None, after: RunReport) -> Iterator[Event
     for _, events in reversed(ends):
         yield from events
     if after.state in (*ENDS, "parked"):
-        yield RunEnded(after.run_id, after.state, after.ms, after.outputs, _problem(after.problem))
+        yield RunEnded(after.run_id, after.state, after.ms, after.outputs, problem_of_report(after.problem))
 
 
 def _state(run: RunReport, step: StepReport) -> StepState:
@@ -117,7 +117,7 @@ def _of_step(
     ]
     ended += [_asked(each) for each in after.asks if before is None or each not in before.asks]
     if state not in DONE and after.state in DONE:
-        ended.append(StepEnded(after.path, after.state, after.ms, after.output, _problem(after.problem)))
+        ended.append(StepEnded(after.path, after.state, after.ms, after.output, problem_of_report(after.problem)))
     return began, ended
 
 
@@ -130,7 +130,12 @@ def settle(view: RunView, report: RunReport) -> None:
     for step in report.steps:
         row = view.step(step.path)
         if row.state != step.state:
-            row.state, row.output, row.problem, row.question = step.state, step.output, _problem(step.problem), None
+            row.state, row.output, row.problem, row.question = (
+                step.state,
+                step.output,
+                problem_of_report(step.problem),
+                None,
+            )
             row.ms = step.ms if row.ms is None else row.ms
     rows = {row.path: row for row in view.steps}
     for step in report.steps:
@@ -150,7 +155,7 @@ def _ended(path: str, attempt: AttemptReport) -> AttemptEnded:
         attempt.number,
         attempt.variant,
         attempt.ms,
-        _problem(attempt.problem),
+        problem_of_report(attempt.problem),
         max(0.0, attempt.wait_s - spent) if attempt.wait_s else 0.0,
         attempt.status,
         attempt.details,
@@ -158,7 +163,7 @@ def _ended(path: str, attempt: AttemptReport) -> AttemptEnded:
     )
 
 
-def _problem(told: ProblemReport | None) -> Problem | None:
+def problem_of_report(told: ProblemReport | None) -> Problem | None:
     return None if told is None else Problem(told.code, told.message, told.remedy, Where(**told.where.model_dump()))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.table import Table
@@ -22,16 +22,20 @@ from weft.cli.problems import as_json as problem_json
 from weft.cli.problems import tell
 from weft.cli.state import State, home_option, json_option, pass_state
 from weft.cli.terminal import Screen, clean_line, is_live, size, to_json
-from weft.errors import JournalRefused
+from weft.errors import JournalRefused, NotFound
 from weft.journal.base import ENDS, OPEN
 from weft.journal.carrying import Moved, move
 from weft.journal.checking import Checked, check_database, check_file
 from weft.journal.health import Health, no_journal, of_database, of_file
+from weft.journal.moving import note_of
 from weft.journal.restoring import hold, restore
 from weft.journal.sqlite import SqliteJournal
 from weft.redaction import Secret
 from weft.registry import Registry
 from weft.runtime import DATABASE_URL, JOURNAL, Runtime
+
+if TYPE_CHECKING:
+    from weft.upkeep.moving import Carried
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -270,9 +274,9 @@ def _verdict(found: Checked) -> str:
 @home_option
 @pass_state
 def move_(state: State, *, url: str | None, unfinished_only: bool, dry_run: bool, as_json: bool) -> None:
-    """Move the journal from its file to PostgreSQL, and close the file for good.
+    """Move the journal from its file to PostgreSQL, with what lies beside it, and close the files for good.
 
-    Runs go on there where they are. No process may be at work on the file. If it is cut off, call it again: until it has
+    Runs go on there where they are; versions of workflows, tokens, the audit log, webhooks and stored connections go along. No process may be at work on the file. If it is cut off, call it again: until it has
     come to its end, nothing runs on either side.
     """
     address = url or _url(state)
@@ -298,14 +302,23 @@ def move_(state: State, *, url: str | None, unfinished_only: bool, dry_run: bool
             progress=telling,
         )
 
+    from weft.upkeep.moving import carry, left_beside  # noqa: PLC0415  loads SQLAlchemy
+
+    home = state.find_home()
+    moved: Moved | None = None
     try:
         moved = asyncio.run(work())
+    except NotFound:
+        if not (note_of(_file(state)).exists() and left_beside(home)):
+            raise  # else an earlier call was cut off after the journal
     finally:
         telling.end()
+    carried = carry(home, address, dry_run=dry_run)
     if as_json:
-        click.echo(to_json({**moved._asdict(), "file": None if moved.file is None else str(moved.file)}))
+        told = {} if moved is None else {**moved._asdict(), "file": None if moved.file is None else str(moved.file)}
+        click.echo(to_json({**told, "beside": carried.rows, "files": [str(file) for file in carried.files]}))
         return
-    for line in _told(moved):
+    for line in (*(() if moved is None else _told(moved)), *_told_beside(carried)):
         click.echo(clean_line(line))
 
 
@@ -326,6 +339,16 @@ def _told(moved: Moved) -> Iterator[str]:
     if moved.file is not None:
         yield f"What the file held is kept in {moved.file.name}; nothing runs in it any more."
         yield f"From now on set {DATABASE_URL} wherever weft runs."
+
+
+def _told_beside(carried: Carried) -> Iterator[str]:
+    if carried.rows:
+        parts = ", ".join(
+            f"{count} {name.removeprefix('weft_').replace('_', ' ')}" for name, count in carried.rows.items()
+        )
+        yield f"Beside the journal: {parts}."
+    for file in carried.files:
+        yield f"What lay there is kept in {file.name}."
 
 
 TOLD: Final = {

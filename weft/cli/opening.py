@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +14,11 @@ from click.shell_completion import CompletionItem
 from weft import packs
 from weft.cli.state import State
 from weft.errors import WeftError
+from weft.plan import Plan
 from weft.registry import Registry
-from weft.runtime import Runtime
+from weft.runtime import DATABASE_URL, WORKSPACE_VARIABLE, Runtime
 from weft.workflow import BESIDE
-
-WORKSPACE = Path("workflows")
+from weft.workspace import workspace_directory
 
 
 def open_runtime(state: State, on_progress: Callable[[str, int, int], None] | None = None) -> Runtime:
@@ -35,14 +38,61 @@ def open_runtime(state: State, on_progress: Callable[[str, int, int], None] | No
     return runtime
 
 
+def plan_at(runtime: Runtime, name_or_path: str) -> Plan:
+    """Return the plan of a workflow by name or path; raises what `Runtime.plan_at` raises, and then closes the runtime."""
+
+    async def planned() -> Plan:
+        try:
+            return await runtime.plan_at(name_or_path)
+        except BaseException:
+            await runtime.close()
+            raise
+
+    return asyncio.run(planned())
+
+
 def documents() -> list[Path]:
     """Return the workflows of the workspace, without the files that lie beside them."""
-    return [path for path in sorted(WORKSPACE.glob("*.yaml")) if not path.name.endswith(BESIDE)]
+    return [path for path in sorted(workspace_directory().glob("*.yaml")) if not path.name.endswith(BESIDE)]
+
+
+def is_in_database() -> bool:
+    """Tell whether the workspace is in the database, and not a directory."""
+    return bool(os.environ.get(DATABASE_URL)) and not os.environ.get(WORKSPACE_VARIABLE)
+
+
+def names_here() -> list[str]:
+    """Return the names of the workflows of the workspace, wherever it is.
+
+    Raises:
+        StateUnavailable: The database that it is in is away.
+    """
+    if is_in_database():
+        return asyncio.run(_names_in_database())
+    return [path.stem for path in documents()]
+
+
+async def _names_in_database() -> list[str]:
+    from weft.documents.database import DatabaseDocuments  # noqa: PLC0415  it loads SQLAlchemy
+    from weft.state import State as Tables  # noqa: PLC0415
+
+    tables = Tables(os.environ[DATABASE_URL])
+
+    async def opened() -> Tables:
+        await tables.open()
+        return tables
+
+    try:
+        return [facts.name for facts in await DatabaseDocuments(opened).list()]
+    finally:
+        await tables.close()
 
 
 def workflow_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a workflow, or a path."""
-    names = {path.stem for path in documents()} | set(_registry(context).workflows())
+    names = set(_registry(context).workflows())
+    with contextlib.suppress(WeftError):  # nowhere to tell that the database is away
+        names |= set(names_here())
     found = [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
 

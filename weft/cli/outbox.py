@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mailbox
+import os
 import sys
 
 import click
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from weft.cli.state import State, home_option, json_option, pass_state
 from weft.cli.terminal import Screen, clean, clean_line, is_live, size, to_json
-from weft.embedded.outbox import Kept, KeptMessage, Outbox
+from weft.embedded.outbox import Kept, KeptMessage, Outbox, outbox_at
 from weft.errors import NotFound
 from weft.types import JsonObject
 
@@ -66,7 +66,7 @@ def show(state: State, *, which: str | None, form: str | None) -> None:
     mail = outbox.message(_newest(outbox) if which is None else which)
     match form:
         case "raw":
-            _put(mailbox.Maildir(outbox.directory, create=False).get_bytes(mail.kept.id))
+            _put(mail.raw)
         case "html":
             if mail.html is None:
                 raise NotFound(f"Mail {mail.kept.number} has no HTML.", remedy="Show its text: leave out --html.")
@@ -78,8 +78,8 @@ def show(state: State, *, which: str | None, form: str | None) -> None:
 
 
 def _outbox(state: State) -> Outbox:
-    """Return the outbox of the home; reading mail needs no packs and no connections."""
-    return Outbox(state.find_home() / OUTBOX)
+    """Return the outbox of the home, or of the database; reading mail needs no packs and no connections."""
+    return outbox_at(state.find_home() / OUTBOX, os.environ.get("WEFT_DATABASE_URL"))
 
 
 def _newest(outbox: Outbox) -> str:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from weft.cli.terminal import clean, clean_line
 from weft.manifest import Condition, Manifest, Parameter
+from weft.plan.pasting import WIDTH, as_yaml, example
 from weft.types import Json, JsonObject
 
 EFFECTS = {
@@ -24,8 +24,6 @@ RETRY = {
     "guarded": "guarded: tried again only when nothing can have happened",
     "never": "never: it is not tried again",
 }
-WIDTH = 88
-"""Cells of a line of YAML in Markdown."""
 LONGEST_VALUE = 120
 """Characters of an example or default in one line; longer ones are shown as a block."""
 
@@ -151,24 +149,6 @@ def rules(parameter: Parameter) -> Iterator[str]:
         yield f"for {_condition(parameter.visible_when)}"
 
 
-def example(manifest: Manifest, width: int = WIDTH) -> str:
-    """Return a step to paste into a workflow: what is required, with the examples of the manifest."""
-    known = {parameter.name: parameter for parameter in manifest.all_parameters}
-    names = [name for name, parameter in known.items() if parameter.required]
-    for name in names:  # grows while it is walked
-        names += [other.parameter for other in known[name].requires if other.parameter not in names]
-    step: dict[str, Json] = {"id": manifest.id, "uses": manifest.id}
-    if manifest.connection:
-        step["connection"] = f"my-{manifest.connection.replace('_', '-')}"
-    step["with"] = {name: _example_value(known[name]) for name in known if name in names}
-    return _yaml([step], width)
-
-
-def _example_value(parameter: Parameter) -> Json:
-    values: list[Json] = [parameter.example, parameter.default, *(parameter.enum or ())]
-    return next((value for value in values if value is not None), None)
-
-
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "Connection", f"of type {manifest.connection}" if manifest.connection else "none is needed"
     required = [parameter.name for parameter in manifest.all_parameters if parameter.required]
@@ -193,7 +173,7 @@ def _values(parameter: Parameter, width: int = WIDTH) -> Iterator[tuple[str, str
 
 def _value(value: Json, width: int) -> str:
     told = json.dumps(value, ensure_ascii=False)
-    return told if len(told) <= LONGEST_VALUE or not isinstance(value, list | dict) else _yaml(value, width)
+    return told if len(told) <= LONGEST_VALUE or not isinstance(value, list | dict) else as_yaml(value, width)
 
 
 def _block(name: str, value: str) -> str:
@@ -248,21 +228,3 @@ def _schema_type(schema: dict[str, Any]) -> str:
     if found is None and forms:
         return " or ".join(dict.fromkeys(map(_schema_type, forms)))
     return " or ".join(found) if isinstance(found, list) else str(found or "any")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes YAML as people do: lists set in, text of several lines as a block."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, indentless=False)
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-
-
-def _yaml(value: Json | list[dict[str, Json]], width: int) -> str:
-    told: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=max(40, width - 1))
-    return told.rstrip().removesuffix("\n...")

@@ -14,12 +14,12 @@ from rich.text import Text
 from weft import source
 from weft.cli.exits import ExitCode
 from weft.cli.problems import tell
-from weft.cli.redacting import redacted
 from weft.cli.state import State
 from weft.cli.terminal import Screen, clean, clean_line, symbols, to_json
 from weft.errors import InvalidInputs, Problem, Where
 from weft.plan import Plan, Selection
 from weft.plan.selection import select
+from weft.reading import redacted
 from weft.redaction import Redactor
 from weft.rehearsal.dry_run import DryRun, RehearsedCall, RehearsedStep
 from weft.rehearsal.recording import to_yaml

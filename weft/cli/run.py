@@ -6,23 +6,21 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from weft.cli import closing, logs, rehearsing
+from weft.cli import closing, logs, rehearsing, remote
 from weft.cli.exits import ExitCode
 from weft.cli.following import settle
 from weft.cli.inputs import given
 from weft.cli.interrupts import Interrupts
 from weft.cli.lines import PlainLines, Silence
 from weft.cli.live import LiveDisplay
-from weft.cli.opening import documents, open_runtime, workflow_names
+from weft.cli.opening import names_here, open_runtime, plan_at, workflow_names
 from weft.cli.problems import tell
-from weft.cli.redacting import learn_secrets, redacted
-from weft.cli.run_reading import summaries
 from weft.cli.state import (
     State,
     connections_option,
@@ -31,6 +29,7 @@ from weft.cli.state import (
     json_option,
     pack_option,
     pass_state,
+    server_option,
 )
 from weft.cli.terminal import is_live, to_json
 from weft.cli.view import RunView
@@ -39,11 +38,15 @@ from weft.engine.report import RunReport
 from weft.errors import JournalRefused, JournalUnavailable, Problem
 from weft.journal.base import Journal, RunQuery
 from weft.plan import Plan
+from weft.reading import learn_secrets, redacted, summaries
 from weft.rehearsal import dry_run as dry_runs
 from weft.rehearsal import recording
 from weft.rehearsal.dry_run import DryRun
 from weft.runtime import Runtime
 from weft.types import JsonObject
+
+if TYPE_CHECKING:
+    from weft.client import AsyncClient
 
 MOST_COUNTED = 100
 """Of the other runs that wait."""
@@ -100,6 +103,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--record", metavar="FILE", type=_file, help="Keep the real answers in FILE.")
 @click.option("--replay", "replay_from", metavar="FILE", type=_file, help="Take answers from FILE; nothing is opened.")
+@server_option
 @pack_option
 @connections_option
 @env_option
@@ -132,13 +136,21 @@ def command(
     )
     if pinned is not None and not (until or only or dry_run):
         raise click.UsageError("--pin goes with --only, --until or --dry-run: a whole run has real outputs.")
+    if state.server:
+        if workflow is None:
+            raise click.UsageError("Missing argument 'WORKFLOW'.")
+        remote.refuse_with_server(state, {"--dry-run": dry_run, "--record": record, "--replay": replay_from})
+        asked = _Asked(workflow, given(pairs, file), until, only, pinned)
+        return remote.with_client(
+            state, lambda client: _run_there(state, client, asked, detach=detach, quiet=quiet, as_json=as_json)
+        )
     log = logs.start(state)
     relay = Relay()
     runtime = open_runtime(state, relay.progress)
     if workflow is None:
-        known = sorted({path.stem for path in documents()} | set(runtime.registry.workflows()))
+        known = sorted({*names_here(), *runtime.registry.workflows()})
         raise click.UsageError(f"Missing argument 'WORKFLOW'. There are: {', '.join(known)}.")
-    whole = runtime.compile(runtime.find_workflow(workflow))
+    whole = plan_at(runtime, workflow)
     plan = rehearsing.part_of(whole, until, only, pinned)
     values = given(pairs, file)
     if replay_from is not None:
@@ -162,6 +174,33 @@ def command(
     if log.has_errors:
         click.echo(f"The log has more: {log.file}", err=True)
     return code
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A run that a server is to make."""
+
+    workflow: str
+    inputs: JsonObject
+    until: str | None
+    only: str | None
+    pinned: Path | None
+
+
+async def _run_there(
+    state: State, client: AsyncClient, asked: _Asked, *, detach: bool, quiet: bool, as_json: bool
+) -> ExitCode:
+    """Have a server make a run, and show it."""
+    from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+    inputs = await remote.typed(client, asked.workflow, asked.inputs)
+    pins = None if asked.pinned is None else rehearsing.pins(asked.pinned)
+    start = models.Start(workflow=asked.workflow, inputs=inputs, until=asked.until, only=asked.only, pins=pins)
+    started = await client.start_run(start)
+    if detach:
+        sentence = f"Run {started.run_id} is ready; a worker of the server goes on with it."
+        return remote.tell_done(started, sentence, as_json=as_json)
+    return await remote.Follower(state, client, as_json=as_json, quiet=quiet, stops=True).follow(started.run_id)
 
 
 def _refuse_together(*groups: dict[str, object]) -> None:

@@ -6,22 +6,30 @@ import asyncio
 import getpass
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import click
 
 from weft import repeating
-from weft.cli import asking, logs
+from weft.cli import asking, logs, remote
 from weft.cli.exits import ExitCode
 from weft.cli.inputs import given
 from weft.cli.opening import open_runtime
-from weft.cli.redacting import learn_secrets
 from weft.cli.run import Relay, Session
 from weft.cli.run_ids import find
-from weft.cli.run_reading import summaries
-from weft.cli.state import State, connections_option, env_option, home_option, json_option, pack_option, pass_state
+from weft.cli.state import (
+    State,
+    connections_option,
+    env_option,
+    home_option,
+    json_option,
+    pack_option,
+    pass_state,
+    server_option,
+)
 from weft.cli.terminal import clean_line, to_json
 from weft.engine.events import Observer
 from weft.engine.replaying import Repeat
@@ -30,9 +38,13 @@ from weft.errors import InvalidInputs, JournalRefused, NotFound
 from weft.journal.base import ENDS, Journal, Kept, Listed
 from weft.outcome import decode
 from weft.plan import Plan
+from weft.reading import learn_secrets, summaries
 from weft.redaction import Secret
 from weft.repeating import Repetition
 from weft.runtime import Runtime
+
+if TYPE_CHECKING:
+    from weft.client import AsyncClient, models
 
 F = TypeVar("F", bound=Callable[..., Any])
 Answer: TypeAlias = Literal["approve", "reject"]
@@ -42,7 +54,7 @@ PATHS_NAMED: Final = 4
 
 
 def _options(function: F) -> F:
-    for option in (home_option, env_option, connections_option, pack_option, json_option):
+    for option in (server_option, home_option, env_option, connections_option, pack_option, json_option):
         function = option(function)
     return function
 
@@ -124,6 +136,8 @@ def cancel(state: State, *, run_id: str, now: bool, as_json: bool) -> ExitCode:
 
     The process that drives it hears of it within a moment. A run that nobody drives ends here.
     """
+    if state.server:
+        return remote.with_client(state, lambda client: _cancel_there(client, run_id, now=now, as_json=as_json))
     doing = _Doing(state, as_json=as_json)
 
     async def work(runtime: Runtime) -> ExitCode:
@@ -152,6 +166,13 @@ def resume(state: State, *, run_id: str, detach: bool, quiet: bool, as_json: boo
 
     It is driven here, as `weft run` does; with --detach it is made ready for a worker.
     """
+    if state.server:
+
+        async def ask(client: AsyncClient) -> ExitCode:
+            ready = await client.resume_run((await remote.find(client, run_id)).run_id)
+            return await _after(state, client, ready, detach=detach, quiet=quiet, as_json=as_json)
+
+        return remote.with_client(state, ask)
     doing = _Doing(state, as_json=as_json, quiet=quiet)
 
     async def work(runtime: Runtime) -> ExitCode:
@@ -228,9 +249,17 @@ def answer(
         state.redactor.add(Secret(token))
         if (said or meant) is None:
             raise click.UsageError("Say what the answer is: --approve or --reject.")
-        return _answer_by_token(state, token, said or meant or "reject", comment, as_json=as_json)
+        final = said or meant or "reject"
+        if state.server:
+            return remote.with_client(
+                state, lambda client: _token_there(client, token, final, comment, as_json=as_json)
+            )
+        return _answer_by_token(state, token, final, comment, as_json=as_json)
     if run_id is None or step is None or answer_ is None or said is not None:
         raise click.UsageError("Give RUN, STEP and approve or reject; or --token TOKEN with --approve or --reject.")
+    if state.server:
+        given_ = _Answer(run_id, step, answer_, by, comment)
+        return remote.with_client(state, lambda client: _answer_there(client, given_, as_json=as_json))
     doing = _Doing(state, as_json=as_json)
 
     async def work(runtime: Runtime) -> ExitCode:
@@ -345,11 +374,21 @@ def rerun(
 
     Mail is sent once more, with message ids of its own.
     """
+    if state.server:
+
+        async def ask(client: AsyncClient) -> ExitCode:
+            from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+            run = (await remote.find(client, run_id)).run_id
+            new = await client.rerun_run(run, models.Rerun(inputs=given(pairs, file), latest=latest))
+            return await _after(state, client, new, detach=detach, quiet=quiet, as_json=as_json)
+
+        return remote.with_client(state, ask)
     doing = _Doing(state, as_json=as_json, quiet=quiet)
 
     async def work(runtime: Runtime) -> ExitCode:
         found = await find(runtime.journal, run_id)
-        now = runtime.compile(runtime.find_workflow(found.row.workflow)) if latest else None
+        now = await runtime.plan_at(found.row.workflow) if latest else None
         prepared = await repeating.rerun(runtime, found.row.id, given(pairs, file), now)
         return await _start(doing, prepared, detach=detach)
 
@@ -390,14 +429,30 @@ def replay(
     STEP, what needs it, and what edited inputs change are performed anew; so are `finally` and `on_failure`. What is sent
     again is told first.
     """
-    doing = _Doing(state, as_json=as_json, quiet=quiet)
     edits = given(pairs, file)
+    if state.server:
+
+        async def ask(client: AsyncClient) -> ExitCode:
+            from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+            run = (await remote.find(client, run_id)).run_id
+            asked = models.Replay(steps=list(steps), inputs=edits, send_again=True)
+            plan = await client.plan_replay(run, asked)
+            sends = tuple(_Sent(each.step, each.title, tuple(each.again)) for each in plan.sends)
+            if sends and not yes and not _is_confirmed(sends, run):
+                click.echo("Nothing was repeated.", err=True)
+                return ExitCode.RUN_FAILED
+            new = await client.replay_run(run, asked)
+            return await _after(state, client, new, detach=detach, quiet=quiet, as_json=as_json)
+
+        return remote.with_client(state, ask)
+    doing = _Doing(state, as_json=as_json, quiet=quiet)
 
     async def work(runtime: Runtime) -> ExitCode:
         run = (await find(runtime.journal, run_id)).row.id
         prepared = await repeating.replay(runtime, run, steps, edits)
         if prepared.sends and not yes:
-            if not _is_confirmed(prepared, run):
+            if not _is_confirmed(tuple(map(_sent, prepared.sends)), run):
                 click.echo("Nothing was repeated.", err=True)
                 return ExitCode.RUN_FAILED
             prepared = await repeating.replay(runtime, run, steps, edits)  # it starts now, not when it was asked about
@@ -419,19 +474,32 @@ async def _start(doing: _Doing, prepared: Repetition, *, detach: bool) -> ExitCo
     return await doing.drive(prepared.plan, work)
 
 
-def _is_confirmed(prepared: Repetition, run: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A step that a repetition lets send."""
+
+    name: str
+    title: str
+    again: tuple[str, ...]  #: where it has sent before, or may have
+
+
+def _sent(repeat: Repeat) -> _Sent:
+    return _Sent(repeat.step.name, repeat.step.title, tuple(repeat.again))
+
+
+def _is_confirmed(sends: tuple[_Sent, ...], run: str) -> bool:
     """List what will be sent, and ask whether it may be; without a person, only what is sent for the first time may."""
     possible = asking.possible()
-    if not prepared.sends_again and not possible:
+    if not any(each.again for each in sends) and not possible:
         return True
-    for line in _sends(prepared.sends, run):
+    for line in _sends(sends, run):
         click.echo(clean_line(line) if not line.startswith(" ") else f"  {clean_line(line)}", err=True)
     if not possible:
         raise click.UsageError("This would send again. Say --yes if it may.")
     return click.confirm("Go on?", default=False, err=True)
 
 
-def _sends(sends: tuple[Repeat, ...], run: str) -> Iterator[str]:
+def _sends(sends: tuple[_Sent, ...], run: str) -> Iterator[str]:
     again = [each for each in sends if each.again]
     first = [each for each in sends if not each.again]
     if again:
@@ -439,11 +507,60 @@ def _sends(sends: tuple[Repeat, ...], run: str) -> Iterator[str]:
         for each in again:
             paths = [path.strip("/") for path in each.again]
             more = f" and {len(paths) - PATHS_NAMED} more" if len(paths) > PATHS_NAMED else ""
-            yield f" {each.step.title}: {', '.join(paths[:PATHS_NAMED])}{more}"
+            yield f" {each.title}: {', '.join(paths[:PATHS_NAMED])}{more}"
     if first:
         yield "May send what was not sent before:" if not again else "May send besides:"
         for each in first:
-            yield f" {each.step.title}: {each.step.name}"
+            yield f" {each.title}: {each.name}"
+
+
+# ---- on a server
+async def _cancel_there(client: AsyncClient, run_id: str, *, now: bool, as_json: bool) -> ExitCode:
+    from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+    run = (await remote.find(client, run_id)).run_id
+    found = await client.cancel_run(run, models.Cancel(now=now))
+    again = "" if now else f" At once: weft runs cancel {run} --now"
+    return remote.tell_done(found, f"Run {run} was asked to stop{' at once' if now else ''}.{again}", as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    run_id: str
+    step: str
+    answer: Answer
+    by: str | None
+    comment: str | None
+
+
+async def _answer_there(client: AsyncClient, given_: _Answer, *, as_json: bool) -> ExitCode:
+    from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+    run = (await remote.find(client, given_.run_id)).run_id
+    asked = models.Answer(step=given_.step, answer=given_.answer, by=given_.by, comment=given_.comment)
+    found = await client.answer_run(run, asked)
+    done = "approved" if given_.answer == "approve" else "rejected"
+    return remote.tell_done(found, f"Step {given_.step.strip('/')} of run {run} is {done}.", as_json=as_json)
+
+
+async def _token_there(
+    client: AsyncClient, token: str, said: Answer, comment: str | None, *, as_json: bool
+) -> ExitCode:
+    from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+    found = await client.answer_by_token(models.TokenAnswer(token=token, answer=said, comment=comment))
+    done = "approved" if said == "approve" else "rejected"
+    return remote.tell_done(found, f"The step of run {found.run_id} that was asked for is {done}.", as_json=as_json)
+
+
+async def _after(
+    state: State, client: AsyncClient, new: models.RunSummary, *, detach: bool, quiet: bool, as_json: bool
+) -> ExitCode:
+    """Show a run that a server goes on with, or with --detach say which it is."""
+    if detach:
+        sentence = f"Run {new.run_id} is ready; a worker of the server goes on with it."
+        return remote.tell_done(new, sentence, as_json=as_json)
+    return await remote.Follower(state, client, as_json=as_json, quiet=quiet, stops=True).follow(new.run_id)
 
 
 COMMANDS: Final = (cancel, resume, rerun, replay, answer)

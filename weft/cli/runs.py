@@ -10,28 +10,40 @@ from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 
 import click
 
 from weft import retention
-from weft.cli import run_view, runs_table
+from weft.cli import remote, run_view, runs_table
 from weft.cli.exits import ExitCode
 from weft.cli.following import code_of, watch
 from weft.cli.instants import Since
 from weft.cli.opening import open_runtime, workflow_names
 from weft.cli.run_doing import COMMANDS
 from weft.cli.run_ids import find
-from weft.cli.run_reading import Reading, summaries
-from weft.cli.state import State, connections_option, env_option, home_option, json_option, pack_option, pass_state
+from weft.cli.state import (
+    State,
+    connections_option,
+    env_option,
+    home_option,
+    json_option,
+    pack_option,
+    pass_state,
+    server_option,
+)
 from weft.cli.terminal import Screen, clean_line, is_live, to_json
 from weft.engine.replaying import without_turns
-from weft.engine.report import RunReport, StepReport
+from weft.engine.report import RunReport, RunSummary, StepReport
 from weft.errors import NotFound
 from weft.journal.base import ENDS, Journal, Listed, RunQuery
 from weft.journal.base import State as RunState
+from weft.reading import Reading, summaries
 from weft.runtime import Runtime
 from weft.wording import choice, meant
+
+if TYPE_CHECKING:
+    from weft.client import AsyncClient
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +52,8 @@ PAGE = 50
 """Runs that an export reads at a time (rule B11): nobody waits for a long read, and no snapshot grows old."""
 
 LARGE_PAGE = 1_000
+SERVER_PAGE = 500
+"""Runs that a server gives at a time."""
 
 
 class _Runs(click.Group):
@@ -132,6 +146,7 @@ def filters(function: F) -> F:
 @click.option("--limit", type=click.IntRange(1, LARGE_PAGE), default=20, show_default=True, help="How many.")
 @click.option("--before", metavar="RUN", help="Only runs older than this one: the next page.")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def list_(
@@ -149,6 +164,27 @@ def list_(
     """List runs, the youngest first: what became of them, what they wait for, why they failed."""
     chosen = Filter(workflow, states, since, until, text)
 
+    async def ask(client: AsyncClient) -> runs_table.Page:
+        last = None if before is None else (await remote.find(client, before)).run_id
+        found: list[RunSummary] = []
+        more: str | None = None
+        while len(found) < limit:
+            page = await client.list_runs(
+                workflow=workflow,
+                state=list(states) or None,
+                since=_iso(since),
+                until=_iso(until),
+                text=text,
+                before=last,
+                cursor=more,
+                limit=min(limit - len(found), SERVER_PAGE),
+            )
+            found += remote.as_shapes(RunSummary, page.items)
+            more = page.next
+            if more is None:
+                break
+        return runs_table.Page(found, more is not None, asked=chosen.asked or before is not None, server=True)
+
     async def work(runtime: Runtime) -> runs_table.Page:
         journal = runtime.journal
         last = None if before is None else (await find(journal, before)).row.id
@@ -160,7 +196,7 @@ def list_(
             await summaries(runtime, shown), len(found) > limit, told, chosen.asked or before is not None
         )
 
-    page = with_runtime(state, work)
+    page = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(to_json([run.model_dump(mode="json") for run in page.runs]))
     elif is_live(sys.stdout):
@@ -175,6 +211,7 @@ def list_(
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--step", "wanted", metavar="STEP", help="Show this step in full: `mail`, `each/mail` or `each[3]/mail`.")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def show(state: State, *, run_id: str | None, wanted: str | None, as_json: bool) -> None:
@@ -188,7 +225,12 @@ def show(state: State, *, run_id: str | None, wanted: str | None, as_json: bool)
         report, why = await Reading(runtime).report(found)
         return report, why, (await summaries(runtime, [found]))[0]
 
-    report, why, summary = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> tuple[RunReport, str, Any]:
+        summary = await remote.find(client, run_id)
+        report = await remote.report_of(client, summary.run_id)
+        return report, "" if report.complete else "The server cannot read what it follows.", summary
+
+    report, why, summary = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     steps = [] if wanted is None else _steps_at(report, wanted)
     screen = Screen(sys.stdout)
     if as_json:
@@ -210,6 +252,10 @@ async def found_run(journal: Journal, given: str | None) -> Listed:
     return youngest[0]
 
 
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
+
+
 def _steps_at(report: RunReport, wanted: str) -> list[StepReport]:
     """Return the steps at a path, all turns of it when it names none."""
     name = wanted.strip("/")
@@ -225,6 +271,7 @@ def _steps_at(report: RunReport, wanted: str) -> list[StepReport]:
 @command.command("watch", short_help="Follow a run that another process drives.")
 @click.argument("run_id", metavar="RUN")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def watch_(state: State, *, run_id: str, as_json: bool) -> ExitCode:
@@ -234,6 +281,12 @@ def watch_(state: State, *, run_id: str, as_json: bool) -> ExitCode:
         found = await find(runtime.journal, run_id)
         return await watch(runtime.journal, found, Reading(runtime), as_json=as_json)
 
+    async def ask(client: AsyncClient) -> ExitCode:
+        run = (await remote.find(client, run_id)).run_id
+        return await remote.Follower(state, client, as_json=as_json, stops=False).follow(run)
+
+    if state.server:
+        return remote.with_client(state, ask)
     report = with_runtime(state, work)
     if as_json:
         click.echo(to_json(report.model_dump(mode="json")))
@@ -320,6 +373,7 @@ async def each_run(journal: Journal, chosen: Filter, size: int) -> AsyncIterator
 @click.option("--older-than", metavar="DURATION", required=True, help="How long ago they ended: 30d, 12h.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def purge(state: State, *, older_than: str, dry_run: bool, as_json: bool) -> None:
@@ -335,7 +389,14 @@ def purge(state: State, *, older_than: str, dry_run: bool, as_json: bool) -> Non
             return {"runs": await _old(runtime.journal, keep_s), "dry_run": True}
         return {**asdict(await retention.apply(runtime.journal, keep_s)), "dry_run": False}
 
-    counts = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> dict[str, Any]:
+        from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+        found = await client.purge_runs(models.Purge(older_than=older_than))
+        return {**found.model_dump(mode="json"), "dry_run": False}
+
+    remote.refuse_with_server(state, {"--dry-run": dry_run})
+    counts = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(to_json(counts))
         return

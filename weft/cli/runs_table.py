@@ -31,6 +31,7 @@ class Page:
     more: bool  #: there are older ones
     orphans: Collection[str] = ()  #: runs whose process is gone
     asked: bool = False  #: not all runs were asked for
+    server: bool = False  #: they are those of a server
 
 
 def mark(state: str, marks: Symbols) -> str:
@@ -157,7 +158,9 @@ def _foot(page: Page) -> Iterator[Text]:
     if page.orphans:
         one = next(iter(page.orphans))
         lines.append(_hint("A process is gone that had a run; to go on with it: ", f"weft runs resume {one}"))
-    if page.more:
+    if page.more and page.server:
+        lines.append(_hint("There are older ones: ", "weft runs list --limit 500"))
+    elif page.more:
         lines.append(_hint("Older ones: ", f"weft runs list --before {page.runs[-1].run_id}"))
     lines.append(_hint("All about one: ", "weft runs show RUN"))
     yield Text()

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
 from click.shell_completion import CompletionItem
 
+from weft.cli import remote
 from weft.cli import schedules_view as view
 from weft.cli.exits import ExitCode
 from weft.cli.opening import workflow_names
 from weft.cli.runs import runtime_options, with_runtime
-from weft.cli.state import State, json_option, pass_state
+from weft.cli.state import State, json_option, pass_state, server_option
 from weft.cli.terminal import Screen, clean_line, is_live, to_json
 from weft.errors import InvalidInputs
 from weft.journal.base import Journal, Occurrence, OccurrenceQuery, Schedule
 from weft.runtime import Runtime
 from weft.schedules import asking, deciding
-from weft.schedules.arming import decided, sync
+from weft.schedules.arming import decided, look, sync
 from weft.schedules.report import (
     BackfillReport,
     ChangeReport,
@@ -35,7 +36,9 @@ from weft.schedules.report import (
     schedule_report,
 )
 from weft.schedules.standing import Standing
-from weft.workspace import workflow_files
+
+if TYPE_CHECKING:
+    from weft.client import AsyncClient
 
 DAYS = 7
 """That the picture of a schedule shows."""
@@ -93,6 +96,7 @@ def _dump(reports: Sequence[Any]) -> str:
 @command.command("list", short_help="List schedules and their next start.")
 @click.option("--all", "every", is_flag=True, help="Also those that are retired.")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def list_(state: State, *, every: bool, as_json: bool) -> None:
@@ -102,7 +106,10 @@ def list_(state: State, *, every: bool, as_json: bool) -> None:
         rows = await runtime.journal.schedules()
         return await _reports(runtime.journal, [row for row in rows if every or not row.retired])
 
-    reports = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> list[ScheduleReport]:
+        return [remote.as_shape(ScheduleReport, each) async for each in client.each_of_schedules(all_=every)]
+
+    reports = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(_dump(reports))
     elif is_live(sys.stdout):
@@ -116,6 +123,7 @@ def list_(state: State, *, every: bool, as_json: bool) -> None:
 @_WHICH
 @click.option("--limit", type=click.IntRange(1, 1_000), default=10, show_default=True, help="How many starts to list.")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def show(state: State, *, workflow: str, limit: int, as_json: bool) -> None:
@@ -137,7 +145,11 @@ def show(state: State, *, workflow: str, limit: int, as_json: bool) -> None:
             pictured[row.id] = [] if as_json else await journal.occurrences(query)
         return histories, pictured
 
-    histories, pictured = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> tuple[list[ScheduleHistory], dict[str, list[Occurrence]]]:
+        told = remote.as_shapes(ScheduleHistory, await client.show_schedule(schedule=workflow, limit=min(limit, 500)))
+        return told, {each.schedule.id: [] if as_json else await _pictured(client, each.schedule.id) for each in told}
+
+    histories, pictured = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(_dump(histories))
         return
@@ -145,6 +157,20 @@ def show(state: State, *, workflow: str, limit: int, as_json: bool) -> None:
     for history in histories:
         for line in view.page(history, pictured[history.schedule.id], screen, DAYS, is_whole=_is_whole(pictured)):
             screen.print(line, soft_wrap=True)
+
+
+async def _pictured(client: AsyncClient, schedule: str) -> list[Occurrence]:
+    """Return what became of the last days' instants of a server's schedule, the youngest first."""
+    since = (datetime.now(UTC) - timedelta(days=DAYS)).isoformat()
+    found: list[Occurrence] = []
+    async for each in client.each_of_occurrences(schedule=schedule, since=since, limit=500):
+        at, decided_at = each.utc.timestamp(), each.decided_at.timestamp()
+        found.append(
+            Occurrence(each.schedule, each.local, at, each.fate, decided_at, run_id=each.run_id, count=each.count)
+        )
+        if len(found) >= PICTURED:
+            break
+    return found
 
 
 def _is_whole(pictured: dict[str, list[Occurrence]]) -> bool:
@@ -156,6 +182,7 @@ def _is_whole(pictured: dict[str, list[Occurrence]]) -> bool:
 @click.option("--count", type=click.IntRange(1, 10_000), default=5, show_default=True, help="How many.")
 @click.option("--from", "after", metavar="INSTANT", help="Those after this instant, or day [default: now].")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def next_(state: State, *, workflow: str, count: int, after: str | None, as_json: bool) -> None:
@@ -177,7 +204,11 @@ def next_(state: State, *, workflow: str, count: int, after: str | None, as_json
             return asking.first(found, begin, count), view.while_paused(paused)
         return await _of_file(runtime, workflow, count, after)
 
-    instants, note = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> tuple[list[InstantReport], str]:
+        found = await client.next_starts(schedule=workflow, count=min(count, 500), from_=after)
+        return remote.as_shapes(InstantReport, found), ""
+
+    instants, note = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(_dump(instants))
     elif is_live(sys.stdout):
@@ -189,8 +220,8 @@ def next_(state: State, *, workflow: str, count: int, after: str | None, as_json
 
 async def _of_file(runtime: Runtime, workflow: str, count: int, after: str | None) -> tuple[list[InstantReport], str]:
     """Return the instants that a workflow would have, and that it is not armed."""
-    path = runtime.find_workflow(workflow)
-    planned = runtime.compile(path)
+    planned = await runtime.plan_at(workflow)
+    path = planned.source.file
     says = planned.workflow.on.schedule
     if not says:
         raise InvalidInputs(
@@ -209,6 +240,7 @@ async def _of_file(runtime: Runtime, workflow: str, count: int, after: str | Non
 @command.command("pause", short_help="Start nothing until it is resumed.")
 @_WHICH
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def pause(state: State, *, workflow: str, as_json: bool) -> None:
@@ -223,6 +255,7 @@ def pause(state: State, *, workflow: str, as_json: bool) -> None:
 @command.command("resume", short_help="Go on with the next start.")
 @_WHICH
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def resume(state: State, *, workflow: str, as_json: bool) -> None:
@@ -237,7 +270,13 @@ def _changed(state: State, workflow: str, think: Callable[..., Any], *, as_json:
         rows = [await decided(journal, id_, think) for id_ in ids]
         return await _reports(journal, [row for row in rows if row is not None])
 
-    reports = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> list[ScheduleReport]:
+        from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+        change = client.pause_schedule if think is deciding.pause else client.resume_schedule
+        return remote.as_shapes(ScheduleReport, await change(models.Named(schedule=workflow)))
+
+    reports = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(_dump(reports))
     else:
@@ -251,6 +290,7 @@ def _changed(state: State, workflow: str, think: Callable[..., Any], *, as_json:
 @click.option("--to", "end", metavar="INSTANT", required=True, help="The last instant, or day, inclusive.")
 @click.option("--dry-run", is_flag=True, help="Only print what would be started.")
 @json_option
+@server_option
 @runtime_options
 @pass_state
 def backfill(state: State, *, workflow: str, begin: str, end: str, dry_run: bool, as_json: bool) -> None:
@@ -274,7 +314,13 @@ def backfill(state: State, *, workflow: str, begin: str, end: str, dry_run: bool
                 found += await asking.start_past(runtime, row, instants)
         return found
 
-    reports = with_runtime(state, work)
+    async def ask(client: AsyncClient) -> list[BackfillReport]:
+        from weft.client import models  # noqa: PLC0415  only commands on a server need it
+
+        asked = models.Backfill.model_validate({"schedule": workflow, "from": begin, "to": end, "dry_run": dry_run})
+        return remote.as_shapes(BackfillReport, await client.backfill_schedule(asked))
+
+    reports = remote.with_client(state, ask) if state.server else with_runtime(state, work)
     if as_json:
         click.echo(_dump(reports))
         return
@@ -295,7 +341,7 @@ def sync_(state: State, *, take: bool, as_json: bool) -> ExitCode:
     """
 
     async def work(runtime: Runtime) -> SyncReport:
-        found = await sync(runtime, workflow_files(), take=take)
+        found = await sync(runtime, await look(runtime), take=take)
         changes = [
             ChangeReport(change=each.change, schedule=schedule_report(each.schedule)) for each in found.schedules
         ]

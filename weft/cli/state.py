@@ -25,6 +25,7 @@ class State:
     packs: tuple[Path, ...] = ()
     connections: Path | None = None
     environment: str | None = None  #: as given by `--env`; None: what WEFT_ENV says, if anything
+    server: str | None = None  #: as given by `--server` or WEFT_SERVER; None: what this machine keeps
     beside: frozenset[str] = frozenset()  #: actions of a pack in this directory that is not loaded
 
     def find_home(self) -> Path:
@@ -96,6 +97,19 @@ def env_option(function: F) -> F:
         callback=_remember("environment"),
         shell_complete=_environment_names,
         help="Use the variables and connections of this environment in environments.yaml [default: $WEFT_ENV].",
+    )(function)
+
+
+def server_option(function: F) -> F:
+    """Add `--server`."""
+    return click.option(
+        "--server",
+        metavar="URL",
+        envvar="WEFT_SERVER",
+        expose_value=False,
+        is_eager=True,
+        callback=_remember("server"),
+        help="Do it on this server, with the token in WEFT_TOKEN [default: $WEFT_SERVER, else what is kept here].",
     )(function)
 
 

@@ -14,20 +14,22 @@ from rich.text import Text
 
 from weft.cli import logs
 from weft.cli.exits import ExitCode
-from weft.cli.opening import WORKSPACE, open_runtime
+from weft.cli.opening import open_runtime
 from weft.cli.problems import as_json as problem_as_json
 from weft.cli.problems import tell
-from weft.cli.redacting import learn_secrets
 from weft.cli.state import State, env_option, home_option, json_option, pack_option, pass_state
 from weft.cli.terminal import Screen, clean, clean_line, duration, symbols, to_json
 from weft.errors import NotFound
 from weft.plan import Plan
+from weft.reading import learn_secrets
 from weft.redaction import Redactor
 from weft.rehearsal import junit
+from weft.rehearsal.cases import SUFFIX
 from weft.rehearsal.matching import MISSING
 from weft.rehearsal.testing import CaseResult, FileResult, Miss, find, run_file
 from weft.runtime import Runtime
 from weft.types import JsonObject
+from weft.workspace import workspace_directory
 
 
 @click.command("test")
@@ -53,11 +55,12 @@ def command(
     """Run the tests that lie beside workflows: workflows/NAME.test.yaml tests workflows/NAME.yaml.
 
     PATH is such a file, a workflow with one beside it, its name, or a directory; left out, it is workflows/. Nothing is
-    sent, no connection is opened, and no wait takes its time.
+    sent, no connection is opened, and no wait takes its time. Tests beside which no workflow lies are of the one in the
+    database, where the workspace is there.
     """
     logs.start(state)
     runtime = open_runtime(state)
-    files = find([_meant(path) for path in paths] or (WORKSPACE,))
+    files = find([_meant(path) for path in paths] or (workspace_directory(),))
     results = asyncio.run(_run(runtime, files, pattern))
     if pattern is not None and not any(True for result in results for _ in result.every_case()):
         raise NotFound(
@@ -73,9 +76,11 @@ def command(
 
 
 def _meant(path: Path) -> Path:
-    """Return a path; for the bare name of a workflow in workflows/, as `weft run` takes it, the path of that."""
-    named = WORKSPACE / f"{path}.yaml"
-    return named if len(path.parts) == 1 and not path.exists() and named.is_file() else path
+    """Return a path; for the bare name of a workflow, as `weft run` takes it, that of its tests in workflows/."""
+    named, tests = (workspace_directory() / f"{path}{suffix}" for suffix in (".yaml", SUFFIX))
+    if len(path.parts) != 1 or path.exists():
+        return path
+    return named if named.is_file() else tests if tests.is_file() else path
 
 
 async def _run(runtime: Runtime, files: Sequence[Path], pattern: str | None) -> list[FileResult]:

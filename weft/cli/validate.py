@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +14,9 @@ from typing import Literal, TypeAlias
 import click
 
 from weft import manifest, source
+from weft.cli import remote
 from weft.cli.exits import ExitCode
-from weft.cli.opening import WORKSPACE, documents, open_runtime, workflow_names
+from weft.cli.opening import documents, is_in_database, names_here, open_runtime, workflow_names
 from weft.cli.problems import as_json, tell
 from weft.cli.state import (
     State,
@@ -23,6 +26,7 @@ from weft.cli.state import (
     json_option,
     pack_option,
     pass_state,
+    server_option,
 )
 from weft.cli.terminal import to_json
 from weft.connections import unfitting
@@ -30,6 +34,7 @@ from weft.errors import InvalidDocument, NotFound, PackError, Problem, Where
 from weft.runtime import Runtime, environments_file
 from weft.source import Source
 from weft.workflow import BESIDE
+from weft.workspace import workspace_directory
 
 Kind: TypeAlias = Literal["workflow", "manifest", "connection-type", "environments"]
 
@@ -42,6 +47,7 @@ class Checked:
     kind: Kind
     problems: Sequence[Problem]
     missing: bool = False  #: there is no such document
+    document: Source | None = None  #: a workflow, as far as it could be read
 
 
 @click.command("validate")
@@ -50,6 +56,7 @@ class Checked:
     "--manifest", "as_manifest", is_flag=True, help="Read the documents as manifests, whatever they look like."
 )
 @json_option
+@server_option
 @pack_option
 @connections_option
 @env_option
@@ -58,16 +65,36 @@ class Checked:
 def command(state: State, names: tuple[str, ...], as_manifest: bool, as_json: bool) -> ExitCode:
     """Check workflows and manifests, and say all that is wrong, with the lines themselves.
 
-    DOCUMENT is a file, a directory of them, or a workflow's name; left out, every workflow in workflows/ is checked.
+    DOCUMENT is a file, a directory of them, or a workflow's name; left out, every workflow of the workspace is checked.
     """
+    if state.server:
+        asked = [(Path(file), _kind_there(Path(file), as_manifest)) for name in names for file in _within(name)]
+        told = remote.with_client(state, lambda client: remote.checked(client, asked))
+        return _told([Checked(Path(file), kind, problems) for file, kind, problems in told], state, as_json=as_json)
     checker = Checker(state, as_manifest)
     stage = state.environment or os.environ.get("WEFT_ENV")
-    if stage:
-        checker.open()  # what is wrong with the environment is told once, and of no document
-    files = [file for name in names for file in _within(name)] or _workspace()
-    found = [checker.check(file) for file in files]
+    with contextlib.closing(checker):
+        if stage:
+            checker.open()  # what is wrong with the environment is told once, and of no document
+        files = [file for name in names for file in _within(name)] or _workspace()
+        found = [checker.check(file) for file in files]
     if stage and (file := environments_file(state.find_home())) is not None:
         found.append(_environment(file, stage, found))
+    return _told(found, state, as_json=as_json)
+
+
+def _kind_there(file: Path, as_manifest: bool) -> Kind:
+    if not file.is_file():
+        raise NotFound(
+            f"There is no file {file} here.",
+            code="unknown_document",
+            remedy="With --server, documents are files of this machine; without any, those of the server are checked.",
+        )
+    return _kind_by_place(file) or ("manifest" if as_manifest else "workflow")
+
+
+def _told(found: Sequence[Checked], state: State, *, as_json: bool) -> ExitCode:
+    """Print what was found, and return the exit code that tells it."""
     (_print_json if as_json else _print)(found, state)
     if any(checked.missing for checked in found):
         return ExitCode.NOT_FOUND
@@ -93,30 +120,37 @@ class Checker:
         """
         self._runtime()
 
+    def close(self) -> None:
+        """Close what asking the database has opened."""
+        if self._opened is not None and is_in_database():
+            asyncio.run(self._opened.close())
+
     def check(self, name: str) -> Checked:
         """Return what is wrong with one document; that it is not there is a problem too.
 
         Raises:
             PackError: The packs that workflows need cannot be used.
         """
+        file = Path(name)
         try:
-            file = Path(name) if Path(name).is_file() else self._runtime().find_workflow(name)
+            document = source.read_file(file) if file.is_file() else asyncio.run(self._runtime().source_at(name))
         except NotFound as error:
-            return Checked(Path(name), "workflow", error.problems, missing=True)
-        try:
-            document = source.read_file(file)
+            return Checked(file, "workflow", error.problems, missing=True)
         except InvalidDocument as error:
+            file = Path(error.problem.where.file or name)
             return Checked(file, _kind_by_place(file) or "workflow", error.problems)
+        file = Path(document.file)
         kind = self._kind(file, document)
         checks: dict[Kind, Callable[[], Iterable[Problem]]] = {
-            "workflow": lambda: self._runtime().compile(file).warnings,
+            "workflow": lambda: asyncio.run(self._runtime().compiled(document)).warnings,
             "manifest": lambda: self._manifest(document),
             "connection-type": lambda: _connection_type(document),
         }
+        read = document if kind == "workflow" else None
         try:
-            return Checked(file, kind, tuple(checks[kind]()))
+            return Checked(file, kind, tuple(checks[kind]()), document=read)
         except InvalidDocument as error:
-            return Checked(file, kind, error.problems)
+            return Checked(file, kind, error.problems, document=read)
 
     def _manifest(self, document: Source) -> Iterable[Problem]:
         """Return what is wrong with a manifest, and where its module says something else."""
@@ -187,20 +221,22 @@ def _connection_type(document: Source) -> Iterable[Problem]:
 
 def _environment(file: Path, name: str, found: Sequence[Checked]) -> Checked:
     """Compare an environment with the workflows of the workspace and those that were named."""
-    named = [checked.file for checked in found if checked.kind == "workflow" and not checked.missing]
-    workflows = {path.resolve(): path for path in (*documents(), *named)}
+    named = {Path(each.document.file).resolve(): each.document for each in found if each.document is not None}
+    here = [] if is_in_database() else [path for path in documents() if path.resolve() not in named]
     try:
-        problems = unfitting(source.read_file(file), name, [source.read_file(path) for path in workflows.values()])
+        workflows = [*(source.read_file(path) for path in here), *named.values()]
+        problems = unfitting(source.read_file(file), name, workflows)
     except InvalidDocument:
         problems = []  # of a document that cannot be read it is not known what it uses; it is told where it is checked
     return Checked(file, "environments", problems)
 
 
 def _workspace() -> list[str]:
-    found = [str(path) for path in documents()]
+    found = names_here() if is_in_database() else [str(path) for path in documents()]
     if not found:
+        place = "the database" if is_in_database() else f"{workspace_directory()}/ here"
         raise NotFound(
-            f"There are no workflows in {WORKSPACE}/ here.",
+            f"There are no workflows in {place}.",
             code="no_workflows",
             remedy="Name the documents to check, or go to the directory that holds them.",
         )

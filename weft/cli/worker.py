@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 import click
 
 from weft import retention
 from weft.cli import instants, logs
 from weft.cli.exits import ExitCode
-from weft.cli.redacting import learn_secrets
 from weft.cli.state import State, connections_option, env_option, home_option, json_option, pack_option, pass_state
 from weft.cli.terminal import clean_line, duration
 from weft.cli.view import how_to_answer
@@ -95,25 +94,26 @@ def command(
     def make() -> Process:
         if run_id is not None:
             return Alone(runtime, run_id, say, grace_s=grace_s)
-        again = _same(state, grace_s)
+        again = same(state, grace_s)
         return Worker(runtime, say, command=again, grace_s=grace_s, until_idle=until_idle, keep_s=keep_s)
 
-    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_work(runtime, make, signals))
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
+        runner.run(_work(runtime, make, signals, exposes=run_id is None))
     if log.has_errors:
         click.echo(f"The log has more: {log.file}", err=True)
     return signals.code
 
 
-async def _work(runtime: Runtime, make: Callable[[], Process], signals: Signals) -> None:
+async def _work(runtime: Runtime, make: Callable[[], Process], signals: Signals, *, exposes: bool) -> None:
     async with runtime:
-        await learn_secrets(runtime)
+        if exposes:
+            runtime.telemetry.expose()
         process = make()
         signals.guide(process)
         await process.run()
 
 
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return what makes a loop that needs less of the processor, where there is one; None: Python's own."""
     try:
         import uvloop  # noqa: PLC0415  it is not for every platform
@@ -122,7 +122,7 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _same(state: State, grace_s: float) -> list[str]:
+def same(state: State, grace_s: float) -> list[str]:
     """Return what starts a worker like this one."""
     words = [sys.executable, "-m", "weft", "worker", "--grace", str(grace_s)]
     for option, value in (("--home", state.home), ("--connections", state.connections), ("--env", state.environment)):
@@ -131,6 +131,14 @@ def _same(state: State, grace_s: float) -> list[str]:
     for pack in state.packs:
         words += ["--pack", str(pack)]
     return words
+
+
+class Stoppable(Protocol):
+    """What signals stop: a process, or a server with a worker in it."""
+
+    def stop(self) -> None: ...
+
+    def stop_now(self) -> None: ...
 
 
 class Signals:
@@ -150,12 +158,12 @@ class Signals:
         self._grace_s = grace_s
         self._is_child = is_child
         self._count = 0
-        self._process: Process | None = None
+        self._process: Stoppable | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
-    def guide(self, process: Process) -> None:
+    def guide(self, process: Stoppable) -> None:
         """Let signals stop a process that runs in this loop."""
         self._process, self._loop = process, asyncio.get_running_loop()
 
@@ -316,6 +324,8 @@ TEXTS: Final[dict[str, Callable[[Facts], Sequence[str]]]] = {
     "journal_back": lambda facts: ["the journal is back"],
     "schedule": _schedule,
     "not_armed": _not_armed,
+    "workspace_empty": lambda facts: [_with_remedy(facts)],
+    "not_in_database": lambda facts: [_with_remedy(facts)],
     "missed": _missed,
     "skipped": lambda facts: [
         f"schedule {facts['schedule']} skipped {facts['count']} starts in a row: {facts['reason']['message']}"

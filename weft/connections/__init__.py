@@ -8,7 +8,7 @@ them.
                         └──▶ Connections ──▶ what is known (plan, list), or a connection opened (a step, a test)
 
 The modules, lowest first: `fields` (what a connection is made of), `base`, the sources `environment`, `file`,
-`directory`, `stored` (above `store` and its `keys`), `chosen` (all of them in order) and `probing` (does one work?).
+`directory`, `stored` (above `store` and `database`, and their `keys`), `chosen` (all of them in order) and `probing` (does one work?).
 `environments` says which connections stand for others in `prod` or `test`.
 """
 
@@ -32,11 +32,12 @@ from weft.connections.file import File
 from weft.connections.keys import Keys
 from weft.connections.probing import Probed, probe
 from weft.connections.store import Store
-from weft.connections.stored import Stored
+from weft.connections.stored import ConnectionStore, Stored, store_at
 
 __all__ = [
     "BuiltIn",
     "ConnectionSource",
+    "ConnectionStore",
     "Connections",
     "Directory",
     "Environment",
@@ -58,6 +59,7 @@ __all__ = [
     "read_environments",
     "settings_of",
     "short_secrets",
+    "store_at",
     "unfitting",
     "without_secret",
 ]

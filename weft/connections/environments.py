@@ -14,7 +14,7 @@ from weft.connections.fields import is_credential
 from weft.errors import InvalidConnections, NotFound, Problem, Where
 from weft.source import Source
 from weft.types import DocumentPath, Json, JsonObject, Name
-from weft.workflow import ErrorSteps, OnFailure, Step, Triggers, Workflow
+from weft.workflow import ErrorSteps, OnFailure, Step, Triggers, Webhook, Workflow
 
 FILE = "environments.yaml"
 
@@ -50,13 +50,14 @@ class NamedEnvironment(BaseModel):
         return self.connections.get(name, name)
 
     def _triggers(self, on: Triggers) -> Triggers:
-        return on.model_copy(
-            update={
-                "webhook": [
-                    each.model_copy(update={"connection": self.connection(each.connection)}) for each in on.webhook
-                ]
-            }
-        )
+        return on.model_copy(update={"webhook": [self._webhook(each) for each in on.webhook]})
+
+    def _webhook(self, webhook: Webhook) -> Webhook:
+        """Return the webhook with its connection here; its name, and so its address, stays the document's."""
+        here = self.connection(webhook.connection)
+        if here == webhook.connection:
+            return webhook
+        return webhook.model_copy(update={"id": webhook.name, "connection": here})
 
     def _failure(self, failure: OnFailure) -> OnFailure:
         return failure.model_copy(update={"steps": failure.steps and self._steps(failure.steps)})

@@ -69,6 +69,11 @@ class Keys:
         """Whether the keys come from WEFT_KEY, so that Weft cannot change them."""
         return bool(self._given)
 
+    @property
+    def shared(self) -> bool:
+        """Whether somebody has provided the keys, so that other machines can have the same."""
+        return self.given or (self._named is not None and Path(self._named).is_file())
+
     def file(self, store: str) -> Path:
         """Return the file of a store's keys.
 

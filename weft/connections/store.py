@@ -15,9 +15,10 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from weft.connections.keys import Key, Keys, new_key, remove_leftovers, sync_directory
 from weft.errors import ConnectionUnusable, InvalidConnections, NotFound, Where
@@ -60,14 +61,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     entry: Entry
     sealed: Mapping[str, str]
     key_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class Facts:
     """What a store says of itself."""
 
     id: str
@@ -75,7 +76,124 @@ class _Facts:
     key_check: str
 
 
-class Store:
+class Vault:
+    """What opens and seals the secrets of a store, wherever its rows are.
+
+    Args:
+        keys: What opens them.
+        told: How messages call the store.
+        where: The place that they name.
+    """
+
+    def __init__(self, keys: Keys, told: str, where: Where) -> None:
+        self._keys = keys
+        self._told = told
+        self._where = where
+
+    def _unknown(self, name: str) -> NotFound:
+        return NotFound(
+            f"No connection {name!r} is kept here.", code="unknown_connection", remedy="weft connections list"
+        )
+
+    def _sealed_anew(
+        self, facts: Facts, rows: Sequence[Row], old: Key, new: Key
+    ) -> Iterator[tuple[Entry, dict[str, str]]]:
+        """Yield what is kept, each secret sealed with another key."""
+        for row in rows:
+            values = self._unsealed(facts, row, old)
+            yield (
+                row.entry,
+                {name: seal(new, about(facts, row.entry, name), text.reveal()) for name, text in values.items()},
+            )
+
+    def _facts_of(self, found: Sequence[Sequence[Any]]) -> Facts:
+        """Read the one row in which a store tells of itself: id, version, key_id, key_check."""
+        if len(found) != 1:
+            raise self._damaged("it does not say which store it is")
+        id_, version, key_id, check = found[0]
+        if not all(isinstance(text, str) and _ID.fullmatch(text) for text in (id_, key_id)) or not isinstance(
+            check, str
+        ):
+            raise self._damaged("it does not say which store it is")  # the id becomes the name of a key file
+        if version != VERSION:
+            raise InvalidConnections(
+                f"The store {self._told} is of version {version}; this Weft reads version {VERSION}.",
+                code="store_version",
+                remedy="Use the Weft that made it, or a newer one.",
+                where=self._where,
+            )
+        return Facts(id_, key_id, check)
+
+    def _row_of(self, row: Sequence[Any]) -> Row:
+        """Read a kept connection: name, type, settings, secrets, key_id, changed_at."""
+        name, type_, settings, sealed, key_id, changed_at = row
+        try:
+            clear, closed = json.loads(settings), json.loads(sealed)
+        except (ValueError, TypeError, RecursionError):
+            clear = closed = None
+        texts = all(isinstance(text, str) for text in (name, type_, key_id))
+        if not (texts and isinstance(clear, dict) and isinstance(closed, dict) and isinstance(changed_at, float)):
+            raise self._damaged(f"the row of {name!r} cannot be read")
+        return Row(Entry(name, type_, clear, frozenset(closed), changed_at), closed, key_id)
+
+    def _damaged(self, why: str) -> InvalidConnections:
+        return InvalidConnections(
+            f"The store of connections is damaged: {why}.",
+            code="damaged_store",
+            remedy=f"Nothing was written. Put a backup of {self._where.file or self._told} in its place, or move it away and begin anew.",
+            where=self._where,
+        )
+
+    def _next(self, facts: Facts, old: Key) -> Key:
+        if not self._keys.given:
+            new = new_key()
+            self._keys.keep(facts.id, [new, old])
+            return new
+        first = self._keys.load(facts.id)[0]
+        if first.id == old.id:
+            raise ConnectionUnusable(
+                "The first key in WEFT_KEY is the one in use.",
+                code="same_key",
+                remedy="Put a new key and a comma before it, rotate, then take the old one out.",
+            )
+        return first
+
+    # ---- keys
+    def _key(self, facts: Facts) -> Key:
+        """Return the key in use, when it is here and fits."""
+        keys = self._keys.load(facts.id)
+        key = next((key for key in keys if key.id == facts.key_id), None)
+        origin = self._keys.origin(facts.id)
+        remedy = (
+            f"Give the key {facts.key_id} in WEFT_KEY, or put its file back; nobody can open the secrets without it."
+        )
+        if not keys:
+            message = f"The key of the store {self._told} is missing; expected {origin} with key id {facts.key_id}."
+            raise ConnectionUnusable(message, code="missing_key", remedy=remedy)
+        if key is None:
+            got = ", ".join(key.id for key in keys)
+            message = f"This key does not fit this store; expected key id {facts.key_id}, got {got} from {origin}."
+            raise ConnectionUnusable(message, code="wrong_key", remedy=remedy)
+        if _open(key, facts.id.encode(), facts.key_check) != CHECK:
+            raise self._damaged("its key-check value was changed")
+        return key
+
+    def _unsealed(self, facts: Facts, row: Row, key: Key) -> dict[str, Secret]:
+        found = {}
+        for field, sealed in row.sealed.items():
+            value = _open(key, about(facts, row.entry, field), sealed) if row.key_id == key.id else None
+            if value is None:
+                raise InvalidConnections(
+                    f"Connection {row.entry.name!r} in {self._told} was changed by somebody without the key.",
+                    code="changed_connection",
+                    remedy=f"Remove it, then add it again: weft connections remove {row.entry.name}",
+                    where=replace(self._where, field=f"{row.entry.name}.{field}"),
+                )
+            found[field] = Secret(value)
+        return found
+
+
+class Store(Vault):
     """The connections that are kept in a database; it is made when the first is written.
 
     Args:
@@ -84,8 +202,8 @@ class Store:
     """
 
     def __init__(self, file: Path, keys: Keys) -> None:
+        super().__init__(keys, file.name, Where(str(file)))
         self.file = file
-        self._keys = keys
 
     # ---- reading, which needs no key
     def entries(self) -> list[Entry]:
@@ -114,12 +232,12 @@ class Store:
             InvalidConnections: The database is damaged, or was changed by somebody without the key.
         """
         if not self.file.exists():
-            raise _unknown(name)
+            raise self._unknown(name)
         with self._open() as database:
             facts = self._facts(database)
             row = next((row for row in self._rows(database) if row.entry.name == name), None)
             if row is None:
-                raise _unknown(name)
+                raise self._unknown(name)
             return row.entry, self._unsealed(facts, row, self._key(facts)) if row.sealed else {}
 
     # ---- writing
@@ -136,7 +254,7 @@ class Store:
         with self._changing() as (database, facts):
             key = self._key(facts)
             entry = Entry(name, type_, settings, frozenset(values), time.time())
-            sealed = {field: _seal(key, _about(facts, entry, field), value.reveal()) for field, value in values.items()}
+            sealed = {field: seal(key, about(facts, entry, field), value.reveal()) for field, value in values.items()}
             _put(database, entry, sealed, key)
 
     def remove(self, name: str) -> None:
@@ -146,10 +264,10 @@ class Store:
             NotFound: There is no such connection.
         """
         if not self.file.exists():
-            raise _unknown(name)
+            raise self._unknown(name)
         with self._changing() as (database, _):
             if not database.execute("DELETE FROM weft_connections WHERE name = ?", (name,)).rowcount:
-                raise _unknown(name)
+                raise self._unknown(name)
 
     def rotate_key(self) -> tuple[str, str, int]:
         """Seal every secret with a new key; return the ids of the old and the new one, and the number of connections.
@@ -167,68 +285,16 @@ class Store:
             old = self._key(facts)
             new = self._next(facts, old)
             rows = self._rows(database)
-            for row in rows:
-                values = self._unsealed(facts, row, old)
-                sealed = {
-                    name: _seal(new, _about(facts, row.entry, name), text.reveal()) for name, text in values.items()
-                }
-                _put(database, row.entry, sealed, new)
+            for entry, sealed in self._sealed_anew(facts, rows, old, new):
+                _put(database, entry, sealed, new)
             database.execute(
-                "UPDATE weft_store SET key_id = ?, key_check = ?", (new.id, _seal(new, facts.id.encode(), CHECK))
+                "UPDATE weft_store SET key_id = ?, key_check = ?", (new.id, seal(new, facts.id.encode(), CHECK))
             )
         if not self._keys.given:
             with self._changing() as (_, now):  # another rotation may have put its key into the file meanwhile
                 if now.key_id == new.id:
                     self._keys.keep(facts.id, [new])
         return old.id, new.id, len(rows)
-
-    def _next(self, facts: _Facts, old: Key) -> Key:
-        if not self._keys.given:
-            new = new_key()
-            self._keys.keep(facts.id, [new, old])
-            return new
-        first = self._keys.load(facts.id)[0]
-        if first.id == old.id:
-            raise ConnectionUnusable(
-                "The first key in WEFT_KEY is the one in use.",
-                code="same_key",
-                remedy="Put a new key and a comma before it, rotate, then take the old one out.",
-            )
-        return first
-
-    # ---- keys
-    def _key(self, facts: _Facts) -> Key:
-        """Return the key in use, when it is here and fits."""
-        keys = self._keys.load(facts.id)
-        key = next((key for key in keys if key.id == facts.key_id), None)
-        origin = self._keys.origin(facts.id)
-        remedy = (
-            f"Give the key {facts.key_id} in WEFT_KEY, or put its file back; nobody can open the secrets without it."
-        )
-        if not keys:
-            message = f"The key of the store {self.file.name} is missing; expected {origin} with key id {facts.key_id}."
-            raise ConnectionUnusable(message, code="missing_key", remedy=remedy)
-        if key is None:
-            got = ", ".join(key.id for key in keys)
-            message = f"This key does not fit this store; expected key id {facts.key_id}, got {got} from {origin}."
-            raise ConnectionUnusable(message, code="wrong_key", remedy=remedy)
-        if _open(key, facts.id.encode(), facts.key_check) != CHECK:
-            raise self._damaged("its key-check value was changed")
-        return key
-
-    def _unsealed(self, facts: _Facts, row: _Row, key: Key) -> dict[str, Secret]:
-        found = {}
-        for field, sealed in row.sealed.items():
-            value = _open(key, _about(facts, row.entry, field), sealed) if row.key_id == key.id else None
-            if value is None:
-                raise InvalidConnections(
-                    f"Connection {row.entry.name!r} in {self.file.name} was changed by somebody without the key.",
-                    code="changed_connection",
-                    remedy=f"Remove it, then add it again: weft connections remove {row.entry.name}",
-                    where=Where(str(self.file), field=f"{row.entry.name}.{field}"),
-                )
-            found[field] = Secret(value)
-        return found
 
     # ---- the database
     @contextlib.contextmanager
@@ -240,7 +306,7 @@ class Store:
             raise self._fault(error) from None
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[tuple[sqlite3.Connection, _Facts]]:
+    def _changing(self) -> Iterator[tuple[sqlite3.Connection, Facts]]:
         """Hold the database for one change: all of it is on the disk when this ends well, else nothing."""
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
@@ -266,7 +332,7 @@ class Store:
         try:
             with self._open(new) as database:
                 database.executescript(_SCHEMA)
-                row = (id_, VERSION, key.id, _seal(key, id_.encode(), CHECK))
+                row = (id_, VERSION, key.id, seal(key, id_.encode(), CHECK))
                 database.execute("INSERT INTO weft_store VALUES (?, ?, ?, ?)", row)
                 database.commit()
             with contextlib.suppress(FileExistsError):
@@ -275,37 +341,12 @@ class Store:
             new.unlink(missing_ok=True)
         sync_directory(self.file.parent)
 
-    def _facts(self, database: sqlite3.Connection) -> _Facts:
-        found = database.execute("SELECT id, version, key_id, key_check FROM weft_store").fetchall()
-        if len(found) != 1:
-            raise self._damaged("it does not say which store it is")
-        id_, version, key_id, check = found[0]
-        if not all(isinstance(text, str) and _ID.fullmatch(text) for text in (id_, key_id)) or not isinstance(
-            check, str
-        ):
-            raise self._damaged("it does not say which store it is")  # the id becomes the name of a key file
-        if version != VERSION:
-            raise InvalidConnections(
-                f"The store {self.file.name} is of version {version}; this Weft reads version {VERSION}.",
-                code="store_version",
-                remedy="Use the Weft that made it, or a newer one.",
-                where=Where(str(self.file)),
-            )
-        return _Facts(id_, key_id, check)
+    def _facts(self, database: sqlite3.Connection) -> Facts:
+        return self._facts_of(database.execute("SELECT id, version, key_id, key_check FROM weft_store").fetchall())
 
-    def _rows(self, database: sqlite3.Connection) -> list[_Row]:
+    def _rows(self, database: sqlite3.Connection) -> list[Row]:
         query = "SELECT name, type, settings, secrets, key_id, changed_at FROM weft_connections ORDER BY name"
-        rows = []
-        for name, type_, settings, sealed, key_id, changed_at in database.execute(query):
-            try:
-                clear, closed = json.loads(settings), json.loads(sealed)
-            except (ValueError, TypeError, RecursionError):
-                clear = closed = None
-            texts = all(isinstance(text, str) for text in (name, type_, key_id))
-            if not (texts and isinstance(clear, dict) and isinstance(closed, dict) and isinstance(changed_at, float)):
-                raise self._damaged(f"the row of {name!r} cannot be read")
-            rows.append(_Row(Entry(name, type_, clear, frozenset(closed), changed_at), closed, key_id))
-        return rows
+        return [self._row_of(row) for row in database.execute(query)]
 
     def _fault(self, error: sqlite3.DatabaseError) -> Exception:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
@@ -323,20 +364,8 @@ class Store:
             )
         return self._damaged(str(error))
 
-    def _damaged(self, why: str) -> InvalidConnections:
-        return InvalidConnections(
-            f"The store of connections is damaged: {why}.",
-            code="damaged_store",
-            remedy=f"Nothing was written. Put a backup of {self.file} in its place, or move it away and begin anew.",
-            where=Where(str(self.file)),
-        )
-
 
 _ADD = "Add a connection: weft connections add NAME"
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound(f"No connection {name!r} is kept here.", code="unknown_connection", remedy="weft connections list")
 
 
 def _connected(file: Path) -> sqlite3.Connection:
@@ -352,20 +381,20 @@ def _put(database: sqlite3.Connection, entry: Entry, sealed: Mapping[str, str], 
         "INSERT INTO weft_connections VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET type = excluded.type, "
         "settings = excluded.settings, secrets = excluded.secrets, key_id = excluded.key_id, "
         "changed_at = excluded.changed_at",
-        (entry.name, entry.type, _canonical(entry.settings), json.dumps(dict(sealed)), key.id, entry.changed_at),
+        (entry.name, entry.type, canonical(entry.settings), json.dumps(dict(sealed)), key.id, entry.changed_at),
     )
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _about(facts: _Facts, entry: Entry, field: str) -> bytes:
+def about(facts: Facts, entry: Entry, field: str) -> bytes:
     """Return what a secret belongs to: its associated data."""
-    return _canonical(["weft connection 1", facts.id, entry.name, entry.type, field, entry.settings]).encode()
+    return canonical(["weft connection 1", facts.id, entry.name, entry.type, field, entry.settings]).encode()
 
 
-def _seal(key: Key, about: bytes, text: str) -> str:
+def seal(key: Key, about: bytes, text: str) -> str:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - only the store needs it
 
     nonce = secrets.token_bytes(NONCE)

@@ -1,26 +1,64 @@
-"""Connections from the store in the home."""
+"""Connections from the store: of the home, or of the database where there is one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
 
 from weft.catalogue import Catalogue
 from weft.connections.fields import checked, fields_of, settings_of
+from weft.connections.keys import Keys
 from weft.connections.store import Entry, Store
 from weft.errors import ConnectionUnusable
 from weft.manifest import ConnectionType
 from weft.plan import ConnectionFacts
+from weft.redaction import Secret
 from weft.sdk import Connection
 from weft.types import JsonObject
 
 SOURCE = "store"
 
 
+class ConnectionStore(Protocol):
+    """What keeps connections: a file of the home, or the database of an installation."""
+
+    def entries(self) -> list[Entry]: ...
+
+    def entry(self, name: str) -> Entry | None: ...
+
+    def opened(self, name: str) -> tuple[Entry, dict[str, Secret]]: ...
+
+    def write(self, name: str, type_: str, settings: JsonObject, values: Mapping[str, Secret]) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def rotate_key(self) -> tuple[str, str, int]: ...
+
+
+def store_at(home: Path, environ: Mapping[str, str], database: str | None) -> ConnectionStore:
+    """Return the store of an installation.
+
+    Args:
+        home: Where it is, when there is no database.
+        environ: What names the key.
+        database: The address of the database, if there is one.
+    """
+    keys = Keys(environ, home)
+    if database is None:
+        return Store(home / "connections.db", keys)
+    from weft.connections.database import DatabaseStore  # noqa: PLC0415  it loads SQLAlchemy
+
+    return DatabaseStore(database, keys)
+
+
 class Stored:
     """Connections that were added with `weft connections add`; read each time, since another process may change them."""
 
-    def __init__(self, store: Store, types: Mapping[str, ConnectionType], catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self, store: ConnectionStore, types: Mapping[str, ConnectionType], catalogue: Catalogue | None = None
+    ) -> None:
         self._store = store
         self._types = types
         self._catalogue = catalogue

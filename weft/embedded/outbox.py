@@ -25,7 +25,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weft.errors import NotFound
+from weft.errors import NotFound, StateUnavailable
 from weft.sdk import Connection, Json, Secret
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ class Kept:
     to: tuple[str, ...]  #: who it was handed over for, Bcc too
     date: datetime | None
     size: int  #: bytes
-    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class KeptMessage:
     text: str | None
     html: str | None
     attachments: tuple[KeptAttachment, ...]
+    raw: bytes  #: as it was received, under headers of ours that say who it was for
 
 
 class Outbox:
@@ -106,7 +106,7 @@ class Outbox:
         """Make the directory and listen on a free port; a second call changes nothing."""
         async with self._starting:
             if self._server is None:
-                await asyncio.to_thread(self._box)
+                await asyncio.to_thread(self._prepare)
                 self._server = await asyncio.get_running_loop().create_server(self._session, self.host, 0)
 
     async def stop(self) -> None:
@@ -146,7 +146,7 @@ class Outbox:
                 path.open("rb") as file,
             ):  # removed by another process meanwhile
                 header = BytesHeaderParser(policy=policy.compat32).parse(file)
-                found.append(_kept(path, len(found) + 1, header))
+                found.append(kept_of(_id(path), len(found) + 1, header, path.stat().st_size))
         return found
 
     def message(self, which: int | str) -> KeptMessage:
@@ -158,14 +158,24 @@ class Outbox:
         kept = self.messages()
         for item in kept:
             if str(which) in (item.id, str(item.number)):
-                return _opened(item)
+                return opened(item, self._content(item.id))
         numbers = f"It has 1 to {len(kept)}." if kept else "It is empty."
         raise NotFound(f"The outbox has no mail {str(which)!r}. {numbers}", remedy="See `weft outbox` for the list.")
+
+    def _content(self, id_: str) -> bytes:
+        path = next((path for path in self._files() if _id(path) == id_), None)
+        if path is None:  # removed by another process meanwhile
+            raise NotFound(f"The outbox has no mail {id_!r} any more.", remedy="See `weft outbox` for the list.")
+        return path.read_bytes()
 
     def _files(self) -> list[Path]:
         """Every mail's file, oldest first: `new` holds those that no mail program has shown yet."""
         found = [path for name in ("new", "cur") for path in (self.directory / name).glob("[!.]*")]
         return sorted(found, key=lambda path: _age(path.name))
+
+    def _prepare(self) -> None:
+        """Make room before the first mail comes, so that a fault is told by then."""
+        self._box()
 
     def _box(self) -> mailbox.Maildir:
         self.directory.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +255,7 @@ class _Clerk:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         try:
             key = await self._outbox.keep(envelope.mail_from or "", envelope.rcpt_tos, envelope.original_content or b"")
-        except OSError:
+        except (OSError, StateUnavailable):
             return "452 4.3.1 The mail cannot be stored"
         return f"250 2.0.0 OK kept as {key}"
 
@@ -270,16 +280,19 @@ def _age(key: str) -> tuple[int, ...]:
     return tuple(map(int, parts.groups())) if parts else (0,)
 
 
-def _kept(path: Path, number: int, header: Message) -> Kept:
+def _id(path: Path) -> str:
+    return path.name.partition(":")[0]  # a mail program puts its marks behind the colon
+
+
+def kept_of(id_: str, number: int, header: Message, size: int) -> Kept:
     return Kept(
-        id=path.name.partition(":")[0],  # a mail program puts its marks behind the colon
+        id=id_,
         number=number,
         subject=next(_values(header, "subject"), ""),
         sender=next(_values(header, "from"), ""),
         to=tuple(_values(header, "x-envelope-to")),
         date=_date(header),
-        size=path.stat().st_size,
-        path=path,
+        size=size,
     )
 
 
@@ -305,8 +318,8 @@ def _shown(value: str) -> str:
         return text
 
 
-def _opened(kept: Kept) -> KeptMessage:
-    content = kept.path.read_bytes()
+def opened(kept: Kept, content: bytes) -> KeptMessage:
+    """Return a mail taken apart."""
     header = BytesHeaderParser(policy=policy.compat32).parsebytes(content)
     message = email.message_from_bytes(content, policy=policy.default)
     attachments = [
@@ -322,6 +335,7 @@ def _opened(kept: Kept) -> KeptMessage:
         text=_part(message, "plain"),
         html=_part(message, "html"),
         attachments=tuple(attachments),
+        raw=content,
     )
 
 
@@ -339,3 +353,17 @@ def _part(message: EmailMessage, kind: str) -> str | None:
         return content.decode(part.get_content_charset("utf-8"), "replace")
     except LookupError:  # a charset that nobody knows
         return content.decode("utf-8", "replace")
+
+
+def outbox_at(directory: Path, database: str | None) -> Outbox:
+    """Return the outbox of an installation.
+
+    Args:
+        directory: The Maildir, when there is no database.
+        database: The address of the database, if there is one.
+    """
+    if not database:
+        return Outbox(directory)
+    from weft.embedded.outbox_database import DatabaseOutbox  # noqa: PLC0415  it loads SQLAlchemy
+
+    return DatabaseOutbox(directory, database)

@@ -9,9 +9,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
-from weft.engine.events import Asked, Event, Logged, Observer, RunEnded, RunStarted, guarded
+from weft.engine.events import Asked, Event, Logged, Observer, RunEnded, RunStarted, RunState, guarded
 from weft.engine.interpreter import Ask, Walk, key
 from weft.engine.reactor import Reactor, Surroundings, Told, asked, facts_of, insist
 from weft.errors import JournalRefused, Problem, WeftError, problem_from
@@ -47,6 +47,13 @@ ASTRAY_S: Final = 5.0
 _LOG = logging.getLogger("weft.engine")
 
 T = TypeVar("T")
+
+Watcher: TypeAlias = Callable[[Kept, Plan], Observer | None]
+"""Asked whenever this process takes a run in hand; what it returns is told what happens under that claim.
+
+The first event is `RunStarted`; on a resume what is on record already is told again; the last is `RunEnded`, whose state
+is that in which the run was let go: ended, `waiting`, `ready` or `parked`, and `running` when somebody else has it now.
+"""
 
 
 @dataclass(slots=True)
@@ -102,6 +109,8 @@ class Driver:
         self._children: set[asyncio.Task[None]] = set()
         self._refused: dict[str, WeftError] = {}  #: documents that cannot be followed here, and why
         self.host: Host | None = None
+        self.watchers: list[Watcher] = []  #: of every run in hand, whoever has started it
+        self.live_output: Callable[[str], bool] = _of_none  #: of which runs output is wanted while it is made
 
     @property
     def live(self) -> Mapping[str, Reactor]:
@@ -346,20 +355,22 @@ class Driver:
         run_id = claim.run_id
         watched = self._watched.get(run_id) or _Watched(self._for_host(kept), live=False)
         self._tell_start(kept, plan, watched)
+        beside = self._beside(kept, plan)
         reactor = Reactor(
             plan,
             kept,
             claim,
             self._around,
-            watched.observe,
+            _together([watched.observe, *beside]),
             told=watched.told,
-            watched=watched.live,
+            watched=lambda: watched.live or self.live_output(run_id),
             started=self._started if run_id in self._followed else lambda children: None,
         )
         self._live[run_id] = reactor
         self._idle.clear()
         if self._stopping:
             reactor.stop()
+        then: Ended | Rest | None = None
         try:
             then = await reactor.run()
         except JournalRefused as refused:
@@ -367,6 +378,7 @@ class Driver:
             await self._release(run_id, claim.epoch)  # if nobody has it, though the journal says that we do
             return None
         finally:
+            self._tell_let_go(kept, then, beside)
             if self._live.get(run_id) is reactor:  # a younger claim of the same run may have come here meanwhile
                 del self._live[run_id]
             if not self._live:
@@ -385,6 +397,10 @@ class Driver:
             return
         if self.host is not None:
             self.host.let_go(found, rest)
+        plan = self._plans.get(found.row.document)
+        if plan is not None and self.watchers:
+            kept = Kept(found.row, replace(found.status, epoch=claim.epoch))
+            self._tell_let_go(kept, rest, self._beside(kept, plan))
 
     async def can_follow(self, found: Listed) -> bool:
         """Tell whether this process has what a run needs to go on."""
@@ -468,9 +484,36 @@ class Driver:
     def _tell_start(self, kept: Kept, plan: Plan, watched: _Watched) -> None:
         if not watched.started:
             watched.started = True
-            rows = tuple((step.path, step.uses, step.title) for step in plan.steps)
-            started = datetime.fromtimestamp(kept.row.started_at, UTC)
-            watched.observe(RunStarted(kept.row.id, kept.row.workflow, started, rows))
+            watched.observe(_started(kept, plan))
+
+    def _beside(self, kept: Kept, plan: Plan) -> list[Observer]:
+        """Return the observers that the watchers of every run have for one that was claimed; they know that it was."""
+        found = []
+        for watcher in self.watchers:
+            try:
+                observer = watcher(kept, plan)
+            except Exception:  # noqa: BLE001  whoever looks on disturbs no run
+                _LOG.exception("watcher_failed %s", kept.row.id)
+                continue
+            if observer is not None:
+                found.append(guarded(observer))
+        for observe in found:
+            observe(_started(kept, plan))
+        return found
+
+    def _tell_let_go(self, kept: Kept, how: Ended | Rest | None, beside: Sequence[Observer]) -> None:
+        """Tell the watchers of every run how a claim has ended; None: the run was lost to somebody else."""
+        if not beside:
+            return
+        state: RunState = "running" if how is None else how.state
+        reason = how.reason if isinstance(how, Rest) else None
+        result = how.result if isinstance(how, Ended) else None
+        now = self._journal.now()
+        wake_at = how.wake_at if isinstance(how, Rest) else None
+        status = replace(kept.status, state=state, changed_at=now, result=result, reason=reason, wake_at=wake_at)
+        found = Listed(kept.row, status)
+        for observe in beside:
+            observe(_ended(found))
 
     def _for_host(self, kept: Kept) -> Observer:
         """Return what tells the process of what is new in a run that nobody watches."""
@@ -486,17 +529,41 @@ class Driver:
 
     def _tell_end(self, found: Listed) -> None:
         watched = self._watched.get(found.row.id)
-        if watched is None:
-            return
-        status = found.status
-        result = decode(status.result) if status.result else {}
-        problem = problem_of(status)
-        ms = round((status.changed_at - found.row.started_at) * 1000)
-        watched.observe(RunEnded(found.row.id, status.state, ms, result.get("outputs"), problem))
+        if watched is not None:
+            watched.observe(_ended(found))
 
 
 def _nobody(event: Event) -> None:
     """Nobody watches."""
+
+
+def _of_none(run_id: str) -> bool:
+    return False
+
+
+def _together(observers: Sequence[Observer]) -> Observer:
+    """Return one observer for several; each is guarded by itself."""
+    if len(observers) == 1:
+        return observers[0]
+
+    def tell(event: Event) -> None:
+        for observe in observers:
+            observe(event)
+
+    return tell
+
+
+def _started(kept: Kept, plan: Plan) -> RunStarted:
+    rows = tuple((step.path, step.uses, step.title) for step in plan.steps)
+    return RunStarted(kept.row.id, kept.row.workflow, datetime.fromtimestamp(kept.row.started_at, UTC), rows)
+
+
+def _ended(found: Listed) -> RunEnded:
+    status = found.status
+    result = decode(status.result) if status.result else {}
+    ms = round((status.changed_at - found.row.started_at) * 1000)
+    wake_at = status.wake_at if status.state == "waiting" else None
+    return RunEnded(found.row.id, status.state, ms, result.get("outputs"), problem_of(status), wake_at)
 
 
 def problem_of(status: Status) -> Problem | None:

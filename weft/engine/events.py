@@ -56,6 +56,10 @@ class AttemptEnded:
     status: int | None = None  #: of the other side's answer, when it failed
     details: Mapping[str, Json] = field(default_factory=dict)  #: further facts of its failure
     cancelled: bool = False  #: ended by a cancel; what is known of its effect is in the problem
+    started_at: float = 0.0  #: seconds since 1970, UTC
+    repeated: bool = False  #: an attempt before it may have had its effect
+    arguments: Mapping[str, Json] = field(default_factory=dict)  #: what the action was given
+    output: Json = None  #: what the action returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class RunEnded:
     ms: int
     outputs: Json
     problem: Problem | None
+    wake_at: float | None = None  #: of one that waits: when it goes on by itself, in seconds since 1970, UTC
 
 
 Event: TypeAlias = (

@@ -134,7 +134,7 @@ class Reactor:
         around: Journal and executor.
         observe: Told of everything that happens, as it happens.
         told: What the observer has been told before.
-        watched: Whether somebody wants to see output while it is made.
+        watched: Tells whether somebody wants to see output while it is made; asked when an attempt begins.
         started: Told of child runs that were started.
     """
 
@@ -147,7 +147,7 @@ class Reactor:
         observe: Observer,
         *,
         told: Told | None = None,
-        watched: bool = False,
+        watched: Callable[[], bool] = lambda: False,
         started: Callable[[Sequence[str]], None] = lambda children: None,
     ) -> None:
         self._plan = plan
@@ -597,7 +597,7 @@ class Reactor:
                 raise
             watch.committed = True
 
-        watch = Watch(emit=emit if self._watched else None, note=note, barrier=barrier)
+        watch = Watch(emit=emit if self._watched() else None, note=note, barrier=barrier)
         return watch
 
     async def _perform(self, operation: Perform, watch: Watch) -> Record:
@@ -724,7 +724,19 @@ def attempt_ended(tried: Tried) -> AttemptEnded:
         problem = Problem("cancelled", "The attempt was cancelled.")
     status, details = (failure.status, failure.details) if failure else (None, {})
     return AttemptEnded(
-        call.path, call.number, outcome.variant, outcome.ms, problem, tried.wait_s, status, details, cancelled
+        call.path,
+        call.number,
+        outcome.variant,
+        outcome.ms,
+        problem,
+        tried.wait_s,
+        status,
+        details,
+        cancelled,
+        outcome.started_at,
+        outcome.repeated,
+        call.arguments,
+        outcome.output,
     )
 
 

@@ -11,18 +11,17 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
-
-import psycopg
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from weft.errors import JournalRefused, JournalUnavailable, NotFound, Problem
 from weft.journal.base import State
 from weft.journal.life import SUFFIX, is_alive
 from weft.journal.moving import UNFINISHED, is_sealed, note_of
-from weft.journal.postgres_life import durability
-from weft.journal.postgres_link import Connection, connect, place
 from weft.journal.reader import connect as connect_to_file
 from weft.journal.sqlite_file import failed, is_busy
+
+if TYPE_CHECKING:
+    from weft.journal.postgres_link import Connection
 
 HELD_S: Final = 1.0
 """How long nobody else must be able to write before a file is said to be held."""
@@ -234,6 +233,10 @@ async def database(address: str) -> AsyncIterator[Connection]:
         NotFound: It holds none.
         JournalUnavailable: It does not answer.
     """
+    import psycopg  # noqa: PLC0415  a tenth of a second, of which a file needs nothing
+
+    from weft.journal.postgres_link import connect, place  # noqa: PLC0415  the same
+
     to = place(address)
     try:
         connection = await connect(address)
@@ -257,6 +260,9 @@ async def rows(connection: Connection, text: str, values: Any = None) -> list[tu
 
 
 async def _of_database(address: str, connection: Connection) -> Health:
+    from weft.journal.postgres_life import durability  # noqa: PLC0415  as above
+    from weft.journal.postgres_link import place  # noqa: PLC0415  as above
+
     [(version,)] = await rows(connection, "SELECT number FROM weft.version")
     states = await rows(connection, "SELECT state, count(*) FROM weft.states GROUP BY state")
     [(review,)] = await rows(

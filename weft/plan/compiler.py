@@ -25,6 +25,7 @@ from weft.plan import given
 from weft.plan.hooks import foreseen
 from weft.plan.model import CHILD, Kind, Located, Plan, PlannedStep, Value, ancestors, inside_step, templates
 from weft.plan.references import Visible, fault
+from weft.plan.signing import signing_facts, signing_types
 from weft.registry import Action, Registry
 from weft.sdk import Catalogue, Known
 from weft.source import Source
@@ -207,10 +208,26 @@ class _Compiler:
         for kind in ("schedule", "webhook"):
             for i, trigger in enumerate(getattr(document.on, kind)):
                 self._value(trigger.inputs, ("on", kind, i, "inputs"), None, at_acceptance)
+        for i, webhook in enumerate(document.on.webhook):
+            self._check_signer(webhook.connection, ("on", "webhook", i, "connection"))
         if document.concurrency is None:
             return None
         started = Visible({}, roots=("inputs", *AT_ACCEPTANCE))
         return self._value(document.concurrency.key, ("concurrency", "key"), None, started)
+
+    def _check_signer(self, connection: str, at: DocumentPath) -> None:
+        """Check that a connection can prove who has sent a request; of a child nobody asks for that."""
+        if self.connections is None or (self.documents is not None and self.documents.chain):
+            return
+        types = signing_types(self.registry)
+        facts = signing_facts(self.connections, self.registry, connection)
+        if facts is None:
+            message = f"There is no connection {connection!r} here, so no request can be checked."
+            remedy = f"Add it: weft connections add {connection} --type {types[0]}" if types else None
+            self._problem("unknown_signer", message, at, "", severity="warning", remedy=remedy)
+        elif facts.type not in types:
+            message = f"Connection {connection!r} is of type {facts.type!r}, which has no signing secret."
+            self._problem("no_signing_secret", message, at, "", remedy=f"Name one of type {wording.choice(types)}.")
 
     # ---- child workflows
     def _failure_workflow(self) -> PlannedStep | None:
@@ -641,7 +658,7 @@ class _Compiler:
     # ---- problems
     def _where(self, at: DocumentPath, name: str) -> Where:
         place = self.source.where(at)
-        return Where(place.file, place.line, place.column, name, inside_step(at) or None)
+        return Where(place.file, place.line, place.column, name or None, inside_step(at) or None)
 
     def _problem(
         self,

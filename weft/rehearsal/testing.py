@@ -412,7 +412,7 @@ async def _run_file(
     workflow = path.name.removesuffix(SUFFIX)
     try:
         file = load(path)
-        plan = runtime.compile(workflow_of(path))
+        plan = await _plan_of(runtime, path)
         if learn is not None:
             await learn(plan)
         if problems := problems_with(file, plan):
@@ -421,6 +421,17 @@ async def _run_file(
         return FileResult(path, workflow, problems=error.problems, ms=round((time.monotonic() - began) * 1000))
     cases = [await run_case(runtime, plan, file, i) for i, case in enumerate(file.document.cases) if wanted(case.name)]
     return FileResult(path, workflow, tuple(cases), ms=round((time.monotonic() - began) * 1000))
+
+
+async def _plan_of(runtime: Runtime, path: Path) -> Plan:
+    """Return the plan that tests are of: the workflow beside them, or in a database workspace the one of their name."""
+    try:
+        beside = workflow_of(path)
+    except NotFound:
+        if runtime.documents.kind == "directory":
+            raise
+        return await runtime.plan_of(path.name.removesuffix(SUFFIX))
+    return await runtime.plan_at(str(beside))
 
 
 # ---- secrets

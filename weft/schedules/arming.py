@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeAlias
 
 from weft import source
-from weft.errors import InvalidDocument, Problem, WeftError, Where
+from weft.documents import DocumentFacts
+from weft.documents.base import DATABASE, source_of
+from weft.errors import InvalidDocument, Problem, StateUnavailable, WeftError, Where
 from weft.journal.base import Journal, Schedule, ScheduleMove, ScheduleView
 from weft.plan import Plan
 from weft.runtime import Runtime
@@ -18,7 +21,7 @@ from weft.schedules.standing import Standing, same_times
 from weft.survey import CONSEQUENCES, Survey, survey
 from weft.workflow import Schedule as Says
 from weft.workflow import Workflow
-from weft.workspace import Files
+from weft.workspace import Files, workflow_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,43 @@ class Synced:
 
     schedules: list[Armed] = field(default_factory=list)
     faulty: list[Faulty] = field(default_factory=list)
+    held: list[Schedule] = field(default_factory=list)  #: go on although the directory has no workflow at all
 
 
-async def sync(runtime: Runtime, files: Files, *, take: bool = False) -> Synced:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The workflows of a workspace that lies in the database, at one moment."""
+
+    documents: tuple[DocumentFacts, ...]
+
+    @property
+    def source(self) -> str:
+        return DATABASE
+
+
+Found: TypeAlias = Files | Rows
+
+
+async def look(runtime: Runtime) -> Found:
+    """Return what there is in the workspace now.
+
+    Raises:
+        StateUnavailable: It lies in the database, and that cannot be asked.
+    """
+    if runtime.documents.kind == "directory":
+        return await asyncio.to_thread(workflow_files, runtime.workspace)
+    return Rows(tuple(await runtime.documents.list()))
+
+
+async def only_here(runtime: Runtime) -> list[str]:
+    """Return the workflows of the directory that a workspace in the database lacks: they are not found by name."""
+    if runtime.documents.kind == "directory":
+        return []
+    here = await asyncio.to_thread(workflow_files, runtime.workspace)
+    return sorted({path.stem for path in here.paths} - {facts.name for facts in await runtime.documents.list()})
+
+
+async def sync(runtime: Runtime, files: Found, *, take: bool = False, trust_empty: bool = True) -> Synced:
     """Bring the journal's schedules to what the workspace says.
 
     A workflow with faults keeps what was armed of it last. Of another workspace nothing is changed or retired.
@@ -57,33 +94,65 @@ async def sync(runtime: Runtime, files: Files, *, take: bool = False) -> Synced:
         runtime: Open.
         files: The workspace.
         take: Take over what other workspaces have armed under the same names.
+        trust_empty: Whether a directory without any workflow is meant to be so. If not, what was armed from it goes on:
+            a volume that is not mounted yet looks just like it.
     """
     rows = await runtime.journal.schedules()
-    look = _Look(runtime, rows)
-    for path in files.paths:
-        look.read(path)
-    found, known = Synced(faulty=look.faulty), set[str]()
-    for name, (file, planned) in look.wanted.items():
+    read = _Look(runtime, rows)
+    for each in _entries(runtime, files):
+        await read.read(each)
+    found, known = Synced(faulty=read.faulty), set[str]()
+    for name, (file, planned) in read.wanted.items():
         own = [row for row in rows if row.workflow == name]
         document = await runtime.keep(planned)
         for says, id_ in zip(planned.workflow.on.schedule, ids(name, own, planned.workflow.on.schedule), strict=True):
             arming = Arming(id_, name, files.source, says, document, take, file)
             found.schedules.append(await _arm(runtime.journal, arming, own))
             known.add(id_)
-    doubtful = look.doubtful - look.wanted.keys()
+    doubtful = read.doubtful - read.wanted.keys()
     others = [row for row in rows if not (row.retired or row.id in known or row.workflow in doubtful)]
     found.schedules += [Armed(row, "elsewhere") for row in others if row.source != files.source]
-    if files.directory.is_dir():  # one that is away for a moment has taken nothing back
-        for row in others:
-            if row.source == files.source:
-                gone = await decided(runtime.journal, row.id, lambda view: retire(view, files.source))
-                found.schedules.append(Armed(gone or row, "retired"))
+    left = [row for row in others if row.source == files.source]
+    if isinstance(files, Files) and files.identity is None:  # one that is away for a moment has taken nothing back
+        return found
+    if isinstance(files, Files) and not files.stamps and not trust_empty:
+        found.held = left
+        return found
+    for row in left:
+        gone = await decided(runtime.journal, row.id, lambda view: retire(view, files.source))
+        found.schedules.append(Armed(gone or row, "retired"))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One document of a workspace."""
+
+    file: str  #: its name in the workspace, by which a schedule remembers it
+    shown: str  #: where messages say that it is
+    read: Callable[[], Awaitable[source.Source]]
+
+    @property
+    def stem(self) -> str:
+        return self.file.removesuffix(".yaml")
+
+
+def _entries(runtime: Runtime, found: Found) -> Iterator[_Entry]:
+    if isinstance(found, Files):
+        for path in found.paths:
+            yield _Entry(path.name, str(path), partial(asyncio.to_thread, source.read_file, path))
+        return
+
+    async def of_row(name: str) -> source.Source:
+        return source_of(await runtime.documents.peek(name))
+
+    for facts in found.documents:
+        yield _Entry(f"{facts.name}.yaml", facts.file, partial(of_row, facts.name))
 
 
 @dataclass(slots=True)
 class _Look:
-    """What the files of a workspace say."""
+    """What the documents of a workspace say."""
 
     runtime: Runtime
     rows: Sequence[Schedule]
@@ -91,30 +160,32 @@ class _Look:
     doubtful: set[str] = field(default_factory=set)  #: names of workflows of which a fault hides what they say
     faulty: list[Faulty] = field(default_factory=list)
 
-    def read(self, path: Path) -> None:
+    async def read(self, entry: _Entry) -> None:
         """Compile a workflow, if its schedules are to be armed; note what is wrong with it."""
-        kept = tuple(row for row in self.rows if not row.retired and _file_of(row) == path.name)
+        kept = tuple(row for row in self.rows if not row.retired and _file_of(row) == entry.file)
         said = None
         try:
-            found = survey(source.read_file(path))
+            document = await entry.read()
+            found = survey(document)
             said = found.workflow
             if said is not None and not (said.enabled and said.on.schedule):
                 if kept or _seems_armed(found, said):
-                    self.runtime.compile(path)  # a fault may be what makes it seem so
+                    await self.runtime.compiled(document)  # a fault may be what makes it seem so
                 return
-            planned = self.runtime.compile(path)
+            planned = await self.runtime.compiled(document)
             self.runtime.refuse_unfit(planned)
             name = planned.workflow.name
             if name in self.wanted:
                 text = f"Another workflow of this workspace has the name {name!r}, too."
-                raise InvalidDocument(text, code="same_name", where=Where(str(path)))
-            self.wanted[name] = path.name, planned
-        except FileNotFoundError:  # removed a moment ago; the next look tells
-            return
-        except (WeftError, OSError) as error:
-            problem = _first(error) if isinstance(error, WeftError) else _unreadable(path, error)
-            self.faulty.append(Faulty(path.stem, str(path), problem, kept))
-            self.doubtful |= {path.stem if said is None else said.name, *(row.workflow for row in kept)}
+                raise InvalidDocument(text, code="same_name", where=Where(entry.shown))
+            self.wanted[name] = entry.file, planned
+        except StateUnavailable:
+            raise
+        except WeftError as error:
+            if error.problem.code == "unknown_workflow" and said is None:  # removed a moment ago; the next look tells
+                return
+            self.faulty.append(Faulty(entry.stem, entry.shown, _first(error), kept))
+            self.doubtful |= {entry.stem if said is None else said.name, *(row.workflow for row in kept)}
 
 
 def _seems_armed(found: Survey, said: Workflow) -> bool:
@@ -132,10 +203,6 @@ def _first(error: WeftError) -> Problem:
     """Return the first problem that is a cause: no warning, and nothing that another fault may have brought about."""
     causes = [each for each in error.problems if each.severity == "error" and each.code not in CONSEQUENCES]
     return (causes or error.problems)[0]
-
-
-def _unreadable(path: Path, error: OSError) -> Problem:
-    return Problem("unreadable", f"{path.name} cannot be read: {error.strerror}.", None, Where(str(path)))
 
 
 async def _arm(journal: Journal, arming: Arming, own: Iterable[Schedule]) -> Armed:

@@ -14,19 +14,19 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from weft.errors import JournalRefused, JournalUnavailable, Problem, WeftError
+from weft.errors import JournalRefused, JournalUnavailable, Problem, StateUnavailable, WeftError
 from weft.isolation import Say
 from weft.journal.base import Occurrence, RunRow, ScheduleMove, ScheduleView
 from weft.plan import Plan
 from weft.runtime import Runtime
-from weft.schedules.arming import Armed, Faulty, Synced, sync
+from weft.schedules.arming import Armed, Faulty, Found, Synced, look, only_here, sync
 from weft.schedules.deciding import ALARM, BATCH, fire
 from weft.schedules.reasons import told
 from weft.schedules.standing import Standing
 from weft.schedules.starting import run_of
 from weft.schedules.times import Instant
 from weft.types import Json, JsonObject
-from weft.workspace import WORKFLOWS, Files, workflow_files
+from weft.workspace import Files
 
 LOOK_S: Final = 1.0
 """The longest time between two looks for what is due: others arm schedules, too."""
@@ -46,6 +46,9 @@ THROTTLE_S: Final = 1.0
 AILING_S: Final = 30.0
 """After which a schedule is tried again that could not be decided here."""
 
+NAMED: Final = 5
+"""Names in a sentence."""
+
 PLANS: Final = 100
 """Plans that are kept at hand."""
 
@@ -63,7 +66,7 @@ class Firing:
     def __init__(self, runtime: Runtime, say: Say) -> None:
         self._runtime, self._journal = runtime, runtime.journal
         self._say = say
-        self._files: Files | None = None
+        self._files: Found | None = None
         self._looked = asyncio.Event()  #: the files were looked at, whatever came of it
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._later: dict[str, float] = {}  #: schedule → monotonic instant before which it is left alone
@@ -88,7 +91,7 @@ class Firing:
         while True:
             try:
                 pause_s = await turn()
-            except JournalUnavailable as error:  # the worker tells of it
+            except (JournalUnavailable, StateUnavailable) as error:  # the worker tells of it
                 _LOG.info("schedules_wait %s", error.problem.code)
                 pause_s = LOOK_S
             except Exception:  # noqa: BLE001  a loop that ends would start nothing any more
@@ -98,27 +101,51 @@ class Firing:
 
     # ---- the workspace
     async def _look_at_files(self) -> float:
-        found = await asyncio.to_thread(workflow_files, WORKFLOWS)
+        found = await look(self._runtime)
         if found != self._files:
-            first, self._files = self._files is None, found
+            before, self._files = self._files, found
             try:
-                self._tell_synced(await sync(self._runtime, found), first=first)
-            except JournalUnavailable:
-                self._files = None
+                synced = await sync(self._runtime, found, trust_empty=_is_emptied(before, found))
+                self._tell_synced(synced, found, first=before is None)
+                if before is None:
+                    await self._tell_only_here()
+            except (JournalUnavailable, StateUnavailable):
+                self._files = before
                 raise
             finally:
                 if self._files is not None:
                     self._looked.set()
         return FILES_S
 
-    def _tell_synced(self, synced: Synced, *, first: bool) -> None:
+    def _tell_synced(self, synced: Synced, found: Found, *, first: bool) -> None:
         for armed in synced.schedules:
             if first or armed.change != "unchanged":
                 self._say("schedule", **_facts(armed))
+        if synced.held:
+            self._say(
+                "workspace_empty",
+                directory=found.source,
+                kept=[row.id for row in synced.held],
+                message=f"There is no workflow in {found.source}. What was armed from it goes on.",
+                remedy="Mount it, or, if it is meant to be empty: weft schedules sync",
+            )
         for faulty in synced.faulty:
             if self._faulty.get(faulty.workflow) != faulty.problem.message:
                 self._tell_faulty(faulty)
         self._faulty = {faulty.workflow: faulty.problem.message for faulty in synced.faulty}
+
+    async def _tell_only_here(self) -> None:
+        """Say of which files nobody will take notice, since the workspace is in the database."""
+        names = await only_here(self._runtime)
+        if names:
+            place = self._runtime.workspace
+            self._say(
+                "not_in_database",
+                directory=str(place),
+                workflows=[*names],
+                message=f"Workflows are taken from the database; {_listed(names)} of {place}/ {_are(names)} not in it.",
+                remedy="Bring them there: weft workspace push; or name the directory in WEFT_WORKSPACE.",
+            )
 
     def _tell_faulty(self, faulty: Faulty) -> None:
         problem = faulty.problem
@@ -219,6 +246,21 @@ class Firing:
         before = skips - len(skipped)
         if skipped and skips >= ALARM and (before < ALARM or skips // 50 > before // 50):
             self._say("skipped", schedule=schedule, count=skips, reason=_reason(skipped[-1]))
+
+
+def _is_emptied(before: Found | None, found: Found) -> bool:
+    """Tell whether a directory without workflows is one whose workflows were taken out while this process looked on."""
+    if not isinstance(found, Files):
+        return True
+    return isinstance(before, Files) and bool(before.stamps) and before.identity == found.identity
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _reason(occurrence: Occurrence) -> JsonObject:
