@@ -98,8 +98,10 @@ class DatabaseStore(Vault):
         self._looking, self._known, self._good_until = None, found, time.monotonic() + FRESH_S
         return found
 
-    def entry(self, name: str) -> Entry | None:
-        """Return one connection, None when it is not here."""
+    def entry(self, name: str, *, now: bool = False) -> Entry | None:
+        """Return one connection, None when it is not here; `now`: whatever was read a moment ago."""
+        if now:
+            self._good_until = 0.0
         return next((entry for entry in self.entries() if entry.name == name), None)
 
     def opened(self, name: str) -> tuple[Entry, dict[str, Secret]]:

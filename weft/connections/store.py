@@ -219,8 +219,8 @@ class Store(Vault):
             self._facts(database)
             return [row.entry for row in self._rows(database)]
 
-    def entry(self, name: str) -> Entry | None:
-        """Return one connection, None when it is not here."""
+    def entry(self, name: str, *, now: bool = False) -> Entry | None:
+        """Return one connection, None when it is not here; a file is always read as it is `now`."""
         return next((entry for entry in self.entries() if entry.name == name), None)
 
     def opened(self, name: str) -> tuple[Entry, dict[str, Secret]]:

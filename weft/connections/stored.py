@@ -26,7 +26,8 @@ class ConnectionStore(Protocol):
 
     def entries(self) -> list[Entry]: ...
 
-    def entry(self, name: str) -> Entry | None: ...
+    def entry(self, name: str, *, now: bool = False) -> Entry | None:
+        """Return one connection; `now`: whatever was read a moment ago."""
 
     def opened(self, name: str) -> tuple[Entry, dict[str, Secret]]: ...
 

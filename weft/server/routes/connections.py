@@ -168,6 +168,7 @@ async def list_connections(
 @router.get("/connections/{name}", dependencies=[needs("connections")])
 async def show_connection(house: HouseDep, name: Name, type_: Type = None) -> ConnectionDetail:
     """Show what a connection says: all but its secrets, of which only it is told that they are there."""
+    await _entry(house, name)  # looks: another server may have kept it a moment ago
     return await _detail(house, name, type_)
 
 
@@ -360,7 +361,7 @@ async def _opened(house: House, facts: ConnectionFacts, kind: ConnectionType) ->
 
 # ---- the store
 async def _entry(house: House, name: str) -> Entry | None:
-    return await asyncio.to_thread(house.runtime.store.entry, name)
+    return await asyncio.to_thread(house.runtime.store.entry, name, now=True)
 
 
 async def _kept(house: House, name: str) -> Entry:
