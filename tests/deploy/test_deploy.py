@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import yaml
 
 from weft.cli.app import weft
 from weft.cli.state import State
+from weft.connections import Keys
+from weft.errors import ConnectionUnusable
 from weft.worker import GRACE_S
 
 ROOT = Path(__file__).parents[2]
@@ -90,12 +93,31 @@ def test_what_the_containers_start_are_commands_of_ours() -> None:
         read_by_click(words)
 
 
-def test_the_health_check_is_python_that_asks_for_ready() -> None:
-    """It is compiled here; the test of /ready shows what it answers."""
+def test_the_health_check_asks_whether_it_lives() -> None:
+    """It is run here, against something that answers, and something that answers with a fault."""
     [words] = re.findall(r"CMD (\[\"python\".*\])$", CONTAINERFILE, re.MULTILINE)
     code = yaml.safe_load(words)[2]
-    compile(code, "healthcheck", "exec")
-    assert "http://127.0.0.1:8321/ready" in code
+    asked: list[str] = []
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if len(asked) == 1 else 500)
+            self.end_headers()
+
+    assert "('127.0.0.1', 8321, " in code
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = code.replace("8321", str(server.server_port))
+        environ = {**os.environ, "http_proxy": "http://127.0.0.1:1"}
+        codes = [
+            subprocess.run(
+                [sys.executable, "-c", here], env=environ, capture_output=True, timeout=30, check=False
+            ).returncode
+            for _ in range(2)
+        ]
+        server.shutdown()
+    assert (codes, asked) == ([0, 1], ["/health", "/health"])
 
 
 def test_the_compose_file_fits_its_schema() -> None:
@@ -130,7 +152,6 @@ def test_no_password_stands_in_the_compose_file() -> None:
     assert re.fullmatch(r"postgresql://\w+@\w+/\w+", services["server"]["environment"]["WEFT_DATABASE_URL"])
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_passes_systemds_own_checks(unit: Path, tmp_path: Path) -> None:
     """Nothing that it does not know; and little that whoever breaks in could do (`security`: below 2 of 10)."""
@@ -155,6 +176,19 @@ def test_a_unit_starts_a_command_of_ours_and_gives_it_time(unit: Path) -> None:
     assert said["ProtectSystem"] == ["strict"]
     assert said["NoNewPrivileges"] == ["true"]
     assert said["StateDirectory"] == ["weft"]
+
+
+def test_a_key_is_taken_as_systemd_hands_it_over(tmp_path: Path) -> None:
+    """systemd's access list for the one user shows as a mode for the group; anywhere else such a file is refused."""
+    key = tmp_path / "key"
+    key.write_bytes(b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\n")
+    given = {"WEFT_KEY_FILE": str(key), "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    for mode, environ in ((0o440, {"WEFT_KEY_FILE": str(key)}), (0o444, given), (0o460, given)):
+        key.chmod(mode)
+        with pytest.raises(ConnectionUnusable, match="Others may read"):
+            Keys(environ, tmp_path / "home").load("any")
+    key.chmod(0o440)
+    assert len(Keys(given, tmp_path / "home").load("any")) == 1
 
 
 def test_a_unit_runs_where_it_may_write_nothing_else(tmp_path: Path) -> None:

@@ -144,6 +144,10 @@ def cut_in_commit(place: PostgresPlace, server: Postgres, *, cuts: int, runs: in
         return watch.finish()
 
 
+STARTED = '"event": "started"'
+TAKEN_OVER = '"event": "taken_over"'
+
+
 def cut_off(place: PostgresPlace, server: Postgres, *, dead_s: float, how: str) -> Ledger:
     """A worker is cut off, or stopped, for longer than it takes to be dead; then it is back, and changes nothing.
 
@@ -158,19 +162,23 @@ def cut_off(place: PostgresPlace, server: Postgres, *, dead_s: float, how: str) 
         watch.submit("long-steps", 12, seconds=2 * dead_s).wait()
         first = watch.work(WEFT_DATABASE_URL=address)
         watch.until(lambda: watch.noted("claimed") >= 12, what="the first worker has every run")
+        started = place.output().count(STARTED)
         watch.work()
+        watch.until(lambda: place.output().count(STARTED) > started, what="the second worker has started")
         time.sleep(0.4 * dead_s)
         watch.ledger.left.add(first.pid)
         if how == "partition":
             proxy.call(lambda line: line.silence())
             _watch_for(watch, 2 * dead_s)
+            watch.until(lambda: TAKEN_OVER in place.output(), what="the second worker has noticed")
             proxy.call(lambda line: line.forward())
         else:
             first.stop()
             _watch_for(watch, 1.5 * dead_s + 1)
+            watch.until(lambda: TAKEN_OVER in place.output(), what="the second worker has noticed")
             first.go_on()
         ledger = watch.finish()
-        ledger.counts["taken over"] = place.output().count('"event": "taken_over"')
+        ledger.counts["taken over"] = place.output().count(TAKEN_OVER)
         if not ledger.counts["taken over"]:
             ledger.wrong.append("nothing was taken over: the fault did not happen")
         return ledger

@@ -90,6 +90,56 @@ def test_ready_with_little_work(weft_serve: Start) -> None:
     assert least < 2.0
 
 
+def test_what_files_do_not_need_is_not_loaded(place: Path) -> None:
+    """Neither the driver of PostgreSQL, nor what is loaded when it is asked for the first time."""
+    late = ("psycopg", "sqlalchemy.dialects.postgresql", "mcp", "litellm", "authlib", "jsonschema", "httpx")
+    code = f"import sys, weft.cli.serving; print([name for name in {late} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_a_database_that_comes_later_is_waited_for(place: Path) -> None:
+    """Until then /ready says 503 and it can be stopped; then it says `ready`, and nobody who does not work is asked to."""
+    with Postgres() as server, socket.socket() as free:
+        address = server.database()
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        server.stop()
+        words = [sys.executable, "-m", "weft", "serve", "--no-worker", "--json", "--no-browser", "--port", str(port)]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "WEFT_DATABASE_URL": address}
+        for comes in (False, True):
+            with subprocess.Popen(words, cwd=place, env=environ, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                try:
+                    assert json.loads(process.stdout.readline())["event"] == "journal_away"
+                    asked = [
+                        httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False) for path in ("ready", "health")
+                    ]
+                    assert [answer.status_code for answer in asked] == [503, 200]
+                    if comes:
+                        server.start()
+                        assert json.loads(process.stdout.readline())["event"] == "journal_back"
+                        ready = json.loads(process.stdout.readline())
+                        assert (ready["event"], ready["works"]) == ("ready", False)
+                        time.sleep(1.1)  # an answer is given again for a second
+                        answer = httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False)
+                        assert (answer.status_code, answer.json()) == (200, {"status": "degraded"})
+                    process.terminate()
+                    assert process.wait(timeout=20) == 0
+                finally:
+                    process.kill()
+
+
 @pytest.mark.timeout(120)
 def test_sigterm_drains(place: Path, weft_serve: Start) -> None:
     """SIGTERM ends it with 0 although streams are open; a run that it had in hand goes on with the next one."""

@@ -65,6 +65,14 @@ def test_what_has_no_name_is_told_as_text() -> None:
     assert (told["event"], told["run_id"], told["message"]) == ("action_crashed", "r1", "fail\nTraceback\n  x")
 
 
+def test_whatever_is_told_the_line_is_json() -> None:
+    """No number that JSON has no word for, no half of a character; a text that does not fit its values is told as it is."""
+    told = line("run_ended", facts={"ms": float("nan"), "message": "half \ud800 of one\u2028\x00"})
+    assert (told["ms"], told["message"]) == ("nan", "half ? of one\u2028\x00")
+    assert line("run_lost %s %s", "one", float("inf"))["code"] == "inf"
+    assert line("%d bottles", "many", name="library")["message"] == "%d bottles ('many',)"
+
+
 def test_secrets_are_masked_in_every_field() -> None:
     """In values, in messages and in tracebacks; nor does a line break out of its line."""
     told = json.dumps(line("run_lost %s %s", "hush-hush-hush", "x\ny"))

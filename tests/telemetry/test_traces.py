@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace.export import SpanExportResult
 from tapping import KEY, Tap, free_port, told, write
 
 from weft.redaction import MASK
 from weft.runtime import Runtime
+from weft.telemetry.exporting import exporter_of
 from weft.telemetry.identity import read_traceparent, span_id, trace_id
 from weft.testing.model_server import ModelServer, Ok
 from weft.testing.model_server import Status as Refused
@@ -222,9 +228,34 @@ async def test_a_dead_receiver_costs_a_run_nothing(
     began = time.monotonic()
     await runtime.close()
     assert time.monotonic() - began < 4
+    async with asyncio.timeout(20):
+        while "spans_not_taken" not in caplog.text:  # the end did not wait for it
+            await asyncio.sleep(0.05)
     told_ = [record.getMessage() for record in caplog.records if record.name.startswith(("weft.telemetry", "opentele"))]
     assert [text.rpartition(":")[0] for text in told_[:1]] == ["spans_not_taken http://127.0.0.1"]
     assert len(told_) == 1, told_
+
+
+def test_an_answer_without_an_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a receiver answers the first bytes are read, and the rest is left to it."""
+    sent = 0
+
+    def answer(listening: socket.socket) -> None:
+        nonlocal sent
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while sent < 200_000_000:
+                sent += connection.send(b"x" * 100_000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer, args=(listening,), daemon=True)
+        answering.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        assert exporter_of({}).export([]) is SpanExportResult.SUCCESS
+        answering.join(20)
+    assert 0 < sent < 50_000_000
 
 
 async def test_a_missing_package_is_told_once_and_stops_nothing(

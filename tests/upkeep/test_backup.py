@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 from weft.access import Access, Audit, Identity
-from weft.errors import JournalRefused, NotFound
+from weft.errors import JournalRefused, JournalUnavailable, NotFound
 from weft.journal.health import of_file
 from weft.redaction import Secret
 from weft.runtime import Runtime
@@ -259,7 +260,7 @@ def spoil(how: str, held: list[tuple[tarfile.TarInfo, bytes]]) -> Iterator[Any]:
         case "no manifest":
             del held[0]
         case "newer":
-            manifest = json.loads(held[0][1]) | {"format": 99}
+            manifest = json.loads(held[0][1]) | {"format": 99, "of": "another make"}
             held[0] = (held[0][0], json.dumps(manifest).encode())
     yield None
 
@@ -300,6 +301,34 @@ def test_what_is_not_as_it_was_made_is_refused(place: Path, how: str) -> None:
     assert list(place.glob(".weft*")) == []
 
 
+def test_a_full_disk_is_not_taken_for_a_damaged_backup(place: Path) -> None:
+    """Neither the home nor the copy is harmed, and the remedy is room."""
+    home, copy = place / "home", place / "home.weft"
+    asyncio.run(furnish(home))
+    asyncio.run(back_up(home, copy, parts()))
+    before = of_file(home / "journal.db").lineage
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
+    try:
+        with pytest.raises(JournalUnavailable) as refused:
+            restore(copy, home, os.environ)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.problem.code == "disk_full"
+    assert str(place) in refused.value.problem.message
+    assert of_file(home / "journal.db").lineage == before
+    assert list(place.glob(".weft*")) == []
+    assert restore(copy, home, os.environ).aside is not None
+
+
+def test_a_place_that_is_not_there_is_told(place: Path) -> None:
+    """By its own name."""
+    asyncio.run(furnish(place / "home"))
+    with pytest.raises(NotFound, match=r"no directory .*gone") as missing:
+        asyncio.run(back_up(place / "home", place / "gone" / "home.weft", parts()))
+    assert missing.value.problem.code == "no_directory"
+
+
 def test_a_damaged_journal_is_not_restored(place: Path) -> None:
     """Its hash may be right, and its content wrong."""
     home, copy = place / "home", place / "home.weft"
@@ -319,26 +348,24 @@ def test_a_damaged_journal_is_not_restored(place: Path) -> None:
         restore(copy, place / "other", os.environ)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_home_that_is_a_volume_is_restored_in_place(place: Path) -> None:
-    """A container's volume cannot be renamed: what is in it changes places entry by entry."""
+def test_a_home_that_is_a_volume_is_restored_in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's volume cannot be renamed: what is in it changes places entry by entry.
+
+    It is only said to be one: to mount takes rights that not everybody has.
+    """
     home, copy = place / "home", place / "home.weft"
-    home.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(home)], check=True)
-    try:
-        asyncio.run(furnish(home))
-        asyncio.run(back_up(home, copy, parts()))
-        asyncio.run(later(home))
-        done = restore(copy, home, os.environ)
-        assert done.aside is not None
-        assert done.aside.parent == home
-        assert of_file(done.aside / "journal.db").runs["succeeded"] == 2
-        assert of_file(home / "journal.db").runs == {"succeeded": 1, "parked": 1}
-        assert (home / "models" / "weights.gguf").exists()
-        assert not (home / "journal.db.moved.txt").exists()
-        asyncio.run(later(home))
-    finally:
-        subprocess.run(["umount", str(home)], check=True)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == home)
+    asyncio.run(furnish(home))
+    asyncio.run(back_up(home, copy, parts()))
+    asyncio.run(later(home))
+    done = restore(copy, home, os.environ)
+    assert done.aside is not None
+    assert done.aside.parent == home
+    assert of_file(done.aside / "journal.db").runs["succeeded"] == 2
+    assert of_file(home / "journal.db").runs == {"succeeded": 1, "parked": 1}
+    assert (home / "models" / "weights.gguf").exists()
+    assert not (home / "journal.db.moved.txt").exists()
+    asyncio.run(later(home))
 
 
 def test_the_commands_say_what_was_done(place: Path) -> None:

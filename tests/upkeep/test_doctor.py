@@ -199,6 +199,17 @@ def test_a_database_that_may_lose_things_is_found(place: Path, monkeypatch: pyte
         assert found(place / "home")["journal"].grade == "error"
 
 
+def test_what_was_left_in_the_home_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a database, nobody looks at tokens, connections and runs that still lie in files."""
+    asyncio.run(furnish(place / "home"))
+    monkeypatch.setenv("WEFT_DATABASE_URL", "postgresql://weft@127.0.0.1:1/weft")
+    told = found(place / "home")["home"]
+    assert told.grade == "warning"
+    assert "connections.db" in told.message
+    assert "state.db" in told.message
+    assert "weft journal move" in (told.remedy or "")
+
+
 def test_the_command_tells_lines_or_json(place: Path) -> None:
     """Exit code 1 where there is an error, and no secret in what it says."""
     asyncio.run(furnish(place / "home"))

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -305,6 +305,7 @@ def move_(state: State, *, url: str | None, unfinished_only: bool, dry_run: bool
     from weft.upkeep.moving import carry, left_beside  # noqa: PLC0415  loads SQLAlchemy
 
     home = state.find_home()
+    keys = _keys(home)
     moved: Moved | None = None
     try:
         moved = asyncio.run(work())
@@ -316,9 +317,10 @@ def move_(state: State, *, url: str | None, unfinished_only: bool, dry_run: bool
     carried = carry(home, address, dry_run=dry_run)
     if as_json:
         told = {} if moved is None else {**moved._asdict(), "file": None if moved.file is None else str(moved.file)}
-        click.echo(to_json({**told, "beside": carried.rows, "files": [str(file) for file in carried.files]}))
+        files = {"files": [str(file) for file in carried.files], "keys": [str(file) for file in keys]}
+        click.echo(to_json({**told, "beside": carried.rows, **files}))
         return
-    for line in (*(() if moved is None else _told(moved)), *_told_beside(carried)):
+    for line in (*(() if moved is None else _told(moved)), *_told_beside(carried, keys)):
         click.echo(clean_line(line))
 
 
@@ -341,7 +343,16 @@ def _told(moved: Moved) -> Iterator[str]:
         yield f"From now on set {DATABASE_URL} wherever weft runs."
 
 
-def _told_beside(carried: Carried) -> Iterator[str]:
+def _keys(home: Path) -> list[Path]:
+    """Return the files of the keys that only this machine has; that of the connections first."""
+    from weft.upkeep.members import APPROVALS, key_files  # noqa: PLC0415  only a move needs it
+
+    if os.environ.get("WEFT_KEY_FILE"):
+        return []
+    return sorted(key_files(home, os.environ), key=lambda file: file.stem == APPROVALS)
+
+
+def _told_beside(carried: Carried, keys: Sequence[Path]) -> Iterator[str]:
     if carried.rows:
         parts = ", ".join(
             f"{count} {name.removeprefix('weft_').replace('_', ' ')}" for name, count in carried.rows.items()
@@ -349,6 +360,12 @@ def _told_beside(carried: Carried) -> Iterator[str]:
         yield f"Beside the journal: {parts}."
     for file in carried.files:
         yield f"What lay there is kept in {file.name}."
+    if keys:
+        names = " and ".join(map(str, keys))
+        copy = (
+            f"name a copy of {names}" if len(keys) == 1 else f"put {names}, in this order, into one file, and name it"
+        )
+        yield f"Every process on the database needs the same key: {copy} in WEFT_KEY_FILE."
 
 
 TOLD: Final = {

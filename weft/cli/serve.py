@@ -67,7 +67,7 @@ def command(
     WEFT_DATABASE_URL any number of servers and workers share the work: weft serve --no-worker, weft worker.
 
     Ctrl-C or SIGTERM stops it as it stops weft worker: runs rest and go on next time. With --json each event is a line
-    of JSON, the first one `ready`, with the address and the link.
+    of JSON; `ready` has the address and the link.
     """
 
     gc.disable()  # a fifth of the time to be ready: all that is made until then stays

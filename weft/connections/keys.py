@@ -60,6 +60,7 @@ class Keys:
     """
 
     def __init__(self, environ: Mapping[str, str], beside: Path) -> None:
+        self._environ = environ
         self._given = environ.get("WEFT_KEY")
         self._named = environ.get("WEFT_KEY_FILE")
         self._beside = beside
@@ -107,7 +108,7 @@ class Keys:
             mode = stat.S_IMODE(file.stat().st_mode)
         except FileNotFoundError:
             return ()
-        if mode & 0o077:
+        if mode & (0o037 if self._is_credential(file) else 0o077):
             raise ConnectionUnusable(
                 f"Others may read the key file {file}.",
                 code="open_key",
@@ -116,6 +117,14 @@ class Keys:
             )
         lines = file.read_text(encoding="ascii", errors="replace").split()
         return tuple(key_of(line, str(file)) for line in lines or [""])
+
+    def _is_credential(self, file: Path) -> bool:
+        """Tell whether a service manager hands the file over: its mode shows an access list, which names one user, as a group.
+
+        systemd.exec(5), LoadCredential=.
+        """
+        directory = self._environ.get("CREDENTIALS_DIRECTORY")
+        return bool(directory) and file.parent == Path(str(directory))
 
     def first(self, store: str) -> Key:
         """Return the newest key; a first one is made when there is none, and kept unless somebody else was faster."""

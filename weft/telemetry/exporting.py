@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    import requests
+
+LARGEST_ANSWER: Final = 64_000
+"""Bytes of a receiver's answer that are read: it may say why it refuses some spans."""
 
 _REFUSED: Final = "it refused them, or did not answer"
 
@@ -35,7 +42,28 @@ def exporter_of(environ: Mapping[str, str]) -> SpanExporter:
         return grpc
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
-    return OTLPSpanExporter()
+    if any(name.endswith("_CREDENTIAL_PROVIDER") for name in environ):  # somebody else brings the session
+        return OTLPSpanExporter()
+    return OTLPSpanExporter(session=_session())
+
+
+def _session() -> requests.Session:
+    """Return a session that takes no more of an answer than one has to know: without it, who answers could fill the memory."""
+    import requests  # noqa: PLC0415  the exporter over HTTP brings it
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class Bounded(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *given: Any, **named: Any) -> requests.Response:
+            response = super().send(request, *given, **{**named, "stream": True})
+            held = response.raw.read(LARGEST_ANSWER, decode_content=True)
+            response.close()
+            response.raw = io.BytesIO(held)
+            return response
+
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Bounded())
+    return session
 
 
 class Careful(SpanExporter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -26,13 +27,20 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         redactor: Redactor = self._redactor()
-        told = json.dumps(redactor.value(facts_of(record)), ensure_ascii=False, default=str)
-        return PATTERNS.sub(MASK, told)
+        told = PATTERNS.sub(MASK, _json(redactor.value(facts_of(record))))
+        return told.encode("utf-8", "replace").decode()  # half a character would be none in the file
+
+
+def _json(facts: Any) -> str:
+    try:
+        return json.dumps(facts, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:  # JSON has no word for what is no number
+        return json.dumps({name: _plain(value) for name, value in facts.items()}, ensure_ascii=False, default=str)
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a record tells, by name."""
-    event, facts = _named(record)
+    event, facts = _named(record, _text(record))
     told: dict[str, Any] = {
         "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
@@ -50,11 +58,17 @@ def facts_of(record: logging.LogRecord) -> dict[str, Any]:
     return told
 
 
-def _named(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+def _text(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):  # values that do not fit their text: what a library says is not lost
+        return f"{record.msg} {record.args!r}"
+
+
+def _named(record: logging.LogRecord, text: str) -> tuple[str, dict[str, Any]]:
     """Return the event of a record, and its facts; of what is not ours, or has no name of its own, the text."""
     if record.name == "weft.action":
-        return "action_log", {"message": record.getMessage()}
-    text = record.getMessage()
+        return "action_log", {"message": text}
     words = text.split(None, 1)
     name = words[0].rstrip(":") if words and record.name.split(".")[0] == "weft" else ""
     known = EVENTS.get(name)
@@ -70,4 +84,4 @@ def _named(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
 
 
 def _plain(value: object) -> object:
-    return value if isinstance(value, bool | int | float) else str(value)
+    return value if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)) else str(value)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from weft import __version__
-from weft.errors import JournalRefused, JournalUnavailable
+from weft.errors import JournalRefused, JournalUnavailable, NotFound
 from weft.journal.health import no_journal, of_file
 from weft.journal.sqlite import SqliteJournal
 from weft.journal.sqlite_file import back_up as copy_database
@@ -60,12 +60,16 @@ async def back_up(home: Path, to: Path, parts: Parts) -> Manifest:
     """Write a copy of a home to a file.
 
     Raises:
-        NotFound: There is no journal in the home.
+        NotFound: There is no journal in the home, or no directory for the copy.
         JournalRefused: The file would lie in what is being copied.
         JournalUnavailable: The journal, or another database, cannot be copied.
     """
     if not (home / JOURNAL).exists():
         raise no_journal(str(home / JOURNAL), "There is nothing to back up.")
+    if not to.parent.is_dir():
+        raise NotFound(
+            f"There is no directory {to.parent}.", code="no_directory", remedy="Make it, or name another place."
+        )
     _refuse_inside(to, home, parts.workspace)
     with tempfile.TemporaryDirectory(prefix=".weft-backup-", dir=to.parent) as place:
         staged = Path(place)

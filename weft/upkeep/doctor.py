@@ -19,10 +19,12 @@ from weft.connections.stored import store_at
 from weft.errors import JournalUnavailable, NotFound, Problem, WeftError
 from weft.journal.checking import check_database, check_file
 from weft.journal.health import Health, database, of_database, of_file, rows
+from weft.journal.moving import refuse_left_behind
 from weft.journal.postgres_life import durability
 from weft.journal.sqlite_file import NETWORK, file_system
 from weft.runtime import DATABASE_URL, JOURNAL, STATE, Runtime
 from weft.telemetry.switches import place_of_traces, without
+from weft.upkeep.moving import left_beside
 from weft.upkeep.readiness import LITTLE, NONE, signs_of_life
 from weft.upkeep.reading import integrity_fault
 
@@ -249,6 +251,8 @@ async def _database(patient: Patient) -> AsyncIterator[Finding]:
     from weft.dispatch.procrastinate import ProcrastinateDispatcher  # noqa: PLC0415  only a database has such a queue
 
     url = patient.url or ""
+    for finding in await asyncio.to_thread(lambda: list(_left_behind(patient))):
+        yield finding
     try:
         health, checked = await of_database(url), await check_database(url)
         async with database(url) as connection:
@@ -280,6 +284,22 @@ async def _database(patient: Patient) -> AsyncIterator[Finding]:
     else:
         yield _ok("clock", "This machine and the database agree on the time.")
     yield _workers(int(workers), health)
+
+
+def _left_behind(patient: Patient) -> Iterator[Finding]:
+    """Yield what still lies in the files of the home, where nobody looks while a database is named."""
+    try:
+        refuse_left_behind(patient.home / JOURNAL)
+    except JournalUnavailable as error:
+        yield _of("home", error.problem)
+    if files := left_beside(patient.home):
+        names = " and ".join(file.name for file in files)
+        yield Finding(
+            "home",
+            "warning",
+            f"{names} in {patient.home}: the tokens, connections and versions there do not count while {DATABASE_URL} is set.",
+            "Carry them to the database: weft journal move. If they are not wanted, move the files away.",
+        )
 
 
 # ---- what people write

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import shutil
 import sqlite3
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from weft.errors import JournalRefused, NotFound
+from weft.errors import JournalRefused, JournalUnavailable, NotFound
 from weft.journal.checking import check_file
 from weft.upkeep.members import DATABASES, DOCUMENTS, FORMAT, KEYS, MANIFEST, OUTBOX, WORKSPACE, Manifest, Member
 
 LARGEST_MANIFEST: Final = 64_000_000
 CHUNK: Final = 1 << 20
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -28,6 +32,7 @@ def verified(file: Path, place: Path) -> Iterator[Manifest]:
     Raises:
         NotFound: There is no such file.
         JournalRefused: It is no backup, or not as it was made (`backup_damaged`), or of a newer Weft (`backup_too_new`).
+        JournalUnavailable: There is no room for it.
     """
     if not file.is_file():
         raise NotFound(f"There is no backup at {file}.", code="no_backup", remedy="Name a file that weft backup made.")
@@ -35,12 +40,20 @@ def verified(file: Path, place: Path) -> Iterator[Manifest]:
     try:
         try:
             manifest = _unpacked(file, place)
-        except (tarfile.TarError, EOFError, OSError, ValidationError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, OSError, ValidationError) as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise no_room(place.parent.parent, error) from None
             raise damaged(file, f"it cannot be read ({type(error).__name__})") from None
         _look(file, place, manifest)
         yield manifest
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def no_room(place: Path, error: OSError) -> JournalUnavailable:
+    return JournalUnavailable(
+        f"There is no room in {place} ({error.strerror}). Nothing was changed.", code="disk_full", remedy="Make room."
+    )
 
 
 def damaged(file: Path, why: str) -> JournalRefused:
@@ -69,14 +82,22 @@ def _unpacked(file: Path, place: Path) -> Manifest:
     return manifest
 
 
+class _About(BaseModel):
+    """What the manifest of every format says."""
+
+    format: int
+    weft: str
+
+
 def _manifest(file: Path, text: bytes) -> Manifest:
-    manifest = Manifest.model_validate_json(text)
-    if manifest.format != FORMAT:
+    about = _About.model_validate_json(text)
+    if about.format != FORMAT:
         raise JournalRefused(
-            f"{file} has format {manifest.format}; this Weft reads format {FORMAT}.",
+            f"{file} has format {about.format}; this Weft reads format {FORMAT}.",
             code="backup_too_new",
-            remedy=f"Use Weft {manifest.weft}, which made it, or a newer one.",
+            remedy=f"Use Weft {about.weft}, which made it, or a newer one.",
         )
+    manifest = Manifest.model_validate_json(text)
     for member in manifest.members:
         _require_name(file, member)
     return manifest
